@@ -1,7 +1,7 @@
 """`python -m bench [NAME …]`: runs the benchmarks one after another, prints a table, writes bench/results/latest.json.
 
-Every module listed here has `run(repeats, quick)` and raises AssertionError where what it measured was wrong; a number
-that is printed was checked. FileNotFoundError means: a recording is not on this machine, so its numbers are left out.
+Every module listed here has `run(repeats, quick)`, which raises AssertionError if a measured result was wrong: every
+printed number was checked. FileNotFoundError means that this machine lacks a recording, whose numbers are left out.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ MODULES: Final[dict[str, int]] = {
     "gateway": 2,
     "gateway_memory": 2,
 }
-"""Each benchmark and the cores that it keeps busy at once."""
+"""Each benchmark, and how many cores it keeps busy at once."""
 
 ELSEWHERE: Final[dict[str, int]] = {"peers": 1, "peer_books": 1, "ring_peers": 2, "store_peers": 1}
-"""Likewise, those that need an environment of their own, so that they run only by name: `make bench-peers`."""
+"""Likewise for benchmarks that need an environment of their own, and so run only by name: `make bench-peers`."""
 
 RESULTS: Final = Path(__file__).parent / "results"
 README: Final = Path(__file__).parent / "README.md"
@@ -52,7 +52,7 @@ DEFAULT_REPEATS: Final = 5
 
 
 def main() -> int:
-    """Exit status 0, or 1 where a benchmark failed."""
+    """Exit status 0, or 1 if a benchmark failed."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
         "names",
@@ -129,7 +129,7 @@ def _write_readme(results: list[Result], section: str, machine: str, repeats: in
 
 
 def _warn(names: list[str], load: float) -> None:
-    """Say what this machine cannot measure well."""
+    """Print which benchmarks this machine cannot measure well."""
     cores = len(os.sched_getaffinity(0))
     if short := [name for name in names if (MODULES | ELSEWHERE)[name] > cores]:
         print(f"warning: {cores} cores are too few for {', '.join(short)}: its processes wait for each other")

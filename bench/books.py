@@ -1,16 +1,16 @@
-"""Books, beside a book in two `SortedDict`s: level updates a second, with the best at the end of each event.
+"""Books, compared with a book in two `SortedDict`s: level updates per second, with the best after each event.
 
     TICK records in batches of BATCH_RECORDS ──Books──> BBO records
     the same, as tuples of Python ints       ──SortedDict──> (bid, size, ask, size) at each change
 
-and, as a feed does whose venue sends checksums and cuts its books to a depth:
+and, like a feed of a venue that sends checksums and cuts its books to a depth:
 
     events of a few levels ──DepthBook, BookChecksum──> a checksum after each
     the same, as lists of tuples ──SortedDict, str──> the same
 
 One core. Both start from decoded records; the rival is spared the conversion to Python objects. Its bests must equal
-the kernel's before anything is timed. Streams: both Binance recordings, where they are at hand, and a synthetic one,
-of which DEPTH levels a side are in the book and most updates are near the top.
+the kernel's before anything is timed. Streams: both Binance recordings, if available, and a synthetic one with DEPTH
+levels per side and most updates near the top.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ QUICK_EVENTS: Final = 2_000
 
 
 def synthetic(depth: int, count: int, seed: int = 1) -> Records:
-    """A book of about `depth` levels a side around a fixed middle; half the updates are within 20 ticks of the top."""
+    """A book of about `depth` levels per side around a fixed mid; half the updates are within 20 ticks of the top."""
     random = np.random.default_rng(seed)
     ticks = np.zeros(1 + 2 * depth + count, TICK)
     ticks["kind"], ticks["instrument"] = Kind.LEVEL, 1
@@ -69,7 +69,7 @@ def synthetic(depth: int, count: int, seed: int = 1) -> Records:
 
 
 def rows_of(ticks: Records) -> list[Row]:
-    """What the rival reads: kind, side, price, size, flags of the book's records, from the first snapshot on."""
+    """The rival's input: kind, side, price, size and flags of the book's records, from the first snapshot on."""
     chosen = ticks[(ticks["kind"] == Kind.LEVEL) | (ticks["kind"] == Kind.CLEAR)]
     chosen = chosen[np.flatnonzero(chosen["kind"] == Kind.CLEAR)[0] :]
     return list(zip(*(chosen[name].tolist() for name in ("kind", "side", "price", "size", "flags")), strict=True))
@@ -110,21 +110,24 @@ def rival_bests(rows: list[Row]) -> list[Best]:
 
 
 def kernel_run(ticks: Records) -> None:
-    """What is timed of the kernel."""
+    """The timed work of the kernel."""
     books = Books()
     for i in range(0, len(ticks), BATCH_RECORDS):
         books.apply(ticks[i : i + BATCH_RECORDS])
 
 
 def bars_run(ticks: Records) -> None:
-    """What is timed of the bars."""
+    """The timed work of the bars."""
     bars = Bars((1, 60))
     for i in range(0, len(ticks), BATCH_RECORDS):
         bars.apply(ticks[i : i + BATCH_RECORDS])
 
 
 def synthetic_events(depth: int, count: int, seed: int = 1) -> list[Integers]:
-    """A snapshot of `depth` levels a side, then events of one to three levels, most near the top: side, price, size."""
+    """A snapshot of `depth` levels per side, then events of one to three levels, mostly near the top.
+
+    Levels are side, price and size.
+    """
     random = np.random.default_rng(seed)
     prices = np.arange(1, depth + 1)
     sides = (Side.BID, 10**6 - prices), (Side.ASK, 10**6 + prices)
@@ -150,7 +153,7 @@ def kernel_checksums(depth: int, events: list[Integers]) -> list[int | None]:
 
 
 def rival_checksums(depth: int, events: list[list[list[int]]]) -> list[int]:
-    """The same by two SortedDicts and strings."""
+    """The same checksums, by two SortedDicts and strings."""
     bids: SortedDict[int, int] = SortedDict()
     asks: SortedDict[int, int] = SortedDict()
     checksums = []
@@ -172,7 +175,7 @@ def rival_checksums(depth: int, events: list[list[list[int]]]) -> list[int]:
 
 
 def measure_cut(depth: int, count: int, repeats: int) -> Result:
-    """Books of a depth. Raises AssertionError where two checksums differ."""
+    """Measure books of a depth. Raises AssertionError if two checksums differ."""
     events = synthetic_events(depth, count)
     as_lists = [event.tolist() for event in events]
     assert kernel_checksums(depth, events) == rival_checksums(depth, as_lists), f"depth {depth}: checksums differ"
@@ -188,14 +191,14 @@ def measure_cut(depth: int, count: int, repeats: int) -> Result:
 
 
 def rate(count: int, work: Callable[[], object]) -> float:
-    """`count` things in the time that `work` takes, a second of CPU: another process does not slow them down."""
+    """`count` divided by the CPU seconds that `work` takes: other processes do not slow CPU time down."""
     started_s = time.process_time()
     work()
     return count / (time.process_time() - started_s)
 
 
 def measure(name: str, ticks: Records, repeats: int) -> Result:
-    """One stream. Raises AssertionError where the two disagree."""
+    """Measure one stream. Raises AssertionError if the two disagree."""
     rows = rows_of(ticks)
     bests = kernel_bests(ticks)
     assert len(bests) > 10
@@ -213,7 +216,7 @@ def measure(name: str, ticks: Records, repeats: int) -> Result:
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
-    """Raises AssertionError where a best differs."""
+    """Measure all streams. Raises AssertionError if a best differs."""
     count = QUICK_RECORDS if quick else SYNTHETIC_RECORDS
     results = [measure(f"synthetic, {depth:,} levels a side", synthetic(depth, count), repeats) for depth in DEPTHS]
     results += [measure_cut(depth, QUICK_EVENTS if quick else EVENTS, repeats) for depth in CUT_DEPTHS]

@@ -1,13 +1,13 @@
-"""Chunks, beside Parquet with zstd, on the two Binance recordings: bytes a record, encode and decode records/s.
+"""Chunks, compared with Parquet (zstd), on the two Binance recordings: bytes per record, encode and decode records/s.
 
     recording ──adapter──> TICK records ──encode──> chunks ──decode──> TICK records
                                        └──pyarrow──> Parquet, zstd ──> Arrow columns
 
 Both hold all eleven fields, in memory, on one core, in chunks or row groups of the same size; both are read back and
-compared with the records before anything is timed. Parquet is written as pyarrow does by default, but for zstd as its
-codec: what a user would pick instead. Chunks of CHUNK_RECORDS are what a busy feed writes; of FLUSH_RECORDS,
-what a feed of the recording's rate flushes every second; of DAILY_RECORDS, at a level of zstd that takes its time, what
-a compaction may write. Quotes and bars of a second are made of the same records, without the engine.
+compared with the records before anything is timed. Parquet is written with pyarrow's defaults, except for zstd as its
+codec: what a user would pick instead. A busy feed writes chunks of CHUNK_RECORDS. A feed at the recording's rate
+flushes FLUSH_RECORDS every second. A compaction may write DAILY_RECORDS, at a slow zstd level. Quotes and one-second
+bars are made from the same records, without the engine.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ QUICK_RECORDS: Final = 20_000
 
 
 def recorded_ticks(venue: str, name: str) -> Records:
-    """The records that the adapter makes of a recording. Raises FileNotFoundError where it is not at hand."""
+    """The records that the adapter makes from a recording. Raises FileNotFoundError if it is not available."""
     path = DATA / name
     if not path.exists():
         raise FileNotFoundError(f"the recording {name} is not beside the project")
@@ -86,7 +86,7 @@ def quotes_of(ticks: Records) -> Records:
 
 
 def bars_of(ticks: Records) -> Records:
-    """Bars of a second of the trades."""
+    """One-second bars of the trades."""
     trades = ticks[ticks["kind"] == Kind.TRADE]
     starts = np.flatnonzero(np.diff(trades["ts_event"] // 10**9, prepend=-1))
     ends = np.append(starts[1:], len(trades))
@@ -117,7 +117,7 @@ def decode(chunks: list[bytes]) -> list[Records]:
 
 
 def decode_columns(chunks: list[bytes], names: Sequence[str] | None = None) -> None:
-    """These columns of all chunks, or all of them, as columns."""
+    """Decode these columns of all chunks; None: all columns."""
     decoder = ChunkDecoder()
     for chunk in chunks:
         decoder.columns(chunk, names=names)
@@ -132,12 +132,12 @@ def write_parquet(ticks: Records, size: int) -> bytes:
 
 
 def read_parquet(data: bytes, names: Sequence[str] | None = None) -> pa.Table:
-    """These columns, or all of them, on one core like the chunks."""
+    """These columns, on one core like the chunks; None: all columns."""
     return pq.read_table(io.BytesIO(data), columns=names and list(names), use_threads=False)
 
 
 def check(ticks: Records, chunks: list[bytes], parquet: bytes) -> None:
-    """Both give the records back."""
+    """Assert that both return the records."""
     assert join_records(decode(chunks)).tobytes() == ticks.tobytes(), "the chunks differ from the records"
     table = read_parquet(parquet)
     for name in ticks.dtype.names or ():
@@ -145,7 +145,7 @@ def check(ticks: Records, chunks: list[bytes], parquet: bytes) -> None:
 
 
 def records_per_s(work: Callable[[], object], records: int, repeats: int) -> float:
-    """Median rate by CPU time, of all threads: the machine may have other things to do."""
+    """Median rate by CPU time of all threads, since the machine may have other things to do."""
 
     def once() -> float:
         start_ns = time.process_time_ns()
@@ -157,7 +157,7 @@ def records_per_s(work: Callable[[], object], records: int, repeats: int) -> flo
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
-    """Raises AssertionError where something comes back different, FileNotFoundError without the recordings."""
+    """Raises AssertionError if a record comes back different, FileNotFoundError without the recordings."""
     results = []
     for market, (venue, name) in RECORDINGS.items():
         ticks = recorded_ticks(venue, name)
@@ -208,7 +208,7 @@ def run(repeats: int, quick: bool) -> list[Result]:
 
 
 def size_of(records: Records, schema: Schema, size: int, level: int, name: str) -> Result:
-    """Bytes a record in chunks of so many, beside records as they are."""
+    """Bytes per record in chunks of `size` records, compared with plain records."""
     chunks = encode(records, size, schema, level)
     assert join_records(decode(chunks)).tobytes() == records.tobytes(), "the chunks differ from the records"
     stored = sum(map(len, chunks)) / len(records)

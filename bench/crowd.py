@@ -1,7 +1,7 @@
-"""`python -m bench.crowd ADDRESS COUNT`: so many subscribers of everything, each with a connection of its own.
+"""`python -m bench.crowd ADDRESS COUNT`: COUNT subscribers of everything, each with a connection of its own.
 
-They take each message and look at nothing but the number of records in its header. When stdin is closed, the least and
-the greatest number of records that one of them has got goes to stdout.
+They receive each message, and read only the number of records in its header. When stdin is closed, the process prints
+the smallest and the largest number of records that any subscriber got.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A DBN file of orders into a ring, against what a user would write: an array of its records and a loop in Python.
+"""A DBN file of orders into a ring, compared with what a user would write: an array of records and a Python loop.
 
     bytes in memory ──> adapter of Databento ──> ring
                    └──> np.frombuffer with the dtype of databento-dbn (what to_ndarray does) ──> a tuple for each record
 
-Both are checked to give the same orders, prices, sizes and times before anything is timed. CPU time.
+Both must yield the same orders, prices, sizes and times before anything is timed. CPU time.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ def by_loop(data: bytes, dtype: np.dtype[Any]) -> list[Row]:
 
 
 def by_lists(data: bytes, dtype: np.dtype[Any]) -> list[Row]:
-    """The same, as fast as Python can: all fields turned into lists first."""
+    """The same, in the fastest way in plain Python: all fields are turned into lists first."""
     rows = np.frombuffer(data, dtype)
     columns = [rows[name].tolist() for name in ("ts_event", "ts_recv", "order_id", "price", "size")]
     return [(event, recv, order, price, size) for event, recv, order, price, size in zip(*columns, strict=True)]
 
 
 def into_ring(head: bytes, data: bytes, publisher: FeedPublisher) -> None:
-    """All records through a new adapter into a ring."""
+    """Pass all records through a new adapter into a ring."""
     instrument = Instrument(1, "databento", "GLBX.MDP3/id:7", 9, 0)
     context = FeedContext(symbols=None, channels=(), resolve=lambda *_, **__: instrument, live=False)
     adapter = DatabentoAdapter(context)
@@ -87,7 +87,7 @@ def into_ring(head: bytes, data: bytes, publisher: FeedPublisher) -> None:
 
 
 def nanoseconds(repeats: int, count: int, work: Callable[[], object]) -> float:
-    """CPU time for each record, the median."""
+    """Median CPU time per record."""
 
     def once() -> float:
         start_s = time.process_time()

@@ -1,12 +1,12 @@
-"""From frames to records: microseconds of CPU per message, against what a user would write.
+"""From frames to records: microseconds of CPU per message, compared with what a user would write.
 
     frames in memory ──> shapes ──────────────────────> TICK records
                     ├──> adapter of Binance, by shapes or by its reference decoder ──> TICK records
                     └──> json or msgspec, Decimal ──> tuples
 
-Shapes and adapters also keep ids in line, look symbols up and scale prices exactly; the rivals only parse. All are
-checked to give the same prices, sizes, ids and times before anything is timed. In the environment of `make bench-peers`
-cryptofeed's handler is one more rival, with frames of its protocol where it speaks an older one.
+Shapes and adapters also check the sequence of ids, look up symbols and scale prices exactly; the rivals only parse. All
+must yield the same prices, sizes, ids and times before anything is timed. In the environment of `make bench-peers`,
+cryptofeed's handler is another rival, with frames of an older protocol if it speaks only that.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tickplant.records.layouts import Kind
 
 SCALE: Final = 8
 FRAMES_PER_READ: Final = (1, 50)
-"""One frame a read is a quiet market; fifty is a burst, which is when it counts."""
+"""One frame per read is a quiet market; fifty are a burst, which is when speed matters."""
 
 JSON: Final = "json.loads + Decimal"
 
@@ -50,7 +50,7 @@ _SHAPES: Final = {"BTCUSDT": Shapes(binance.SPOT), "BTC/USD": Shapes(kraken.SHAP
 
 
 def by_shapes(case: Case, frames: Sequence[bytes], per_read: int) -> Output:
-    """All frames through a new reader; what it gives is recorded."""
+    """Pass all frames through a new reader, and record what it gives."""
     symbols = SymbolTable()
     symbols.add(case.symbol, 0)
     state = np.array([[1, SCALE, SCALE] + [0] * (STATE_COLUMNS - 3)])
@@ -73,7 +73,7 @@ def by_shapes(case: Case, frames: Sequence[bytes], per_read: int) -> Output:
 
 
 def by_adapter(case: Case, frames: Sequence[bytes], per_read: int, *, use_shapes: bool) -> Output:
-    """All frames through a new adapter of Binance."""
+    """Pass all frames through a new Binance adapter."""
     instrument = Instrument(1, "binance", case.symbol, SCALE, SCALE)
     context = FeedContext(symbols=None, channels=(), resolve=lambda *_, **__: instrument, live=False)
     adapter = spot(context, use_shapes=use_shapes)
@@ -85,7 +85,7 @@ def by_adapter(case: Case, frames: Sequence[bytes], per_read: int, *, use_shapes
 
 
 def by_reference(case: Case, frames: Sequence[bytes], per_read: int) -> Output:
-    """Depth diffs through the reference decoder, without the rules of a book."""
+    """Pass depth diffs through the reference decoder, without the rules of a book."""
     instrument = Instrument(1, "binance", case.symbol, SCALE, SCALE)
     output = []
     for frame in frames:
@@ -97,7 +97,7 @@ def by_reference(case: Case, frames: Sequence[bytes], per_read: int) -> Output:
 
 
 def decoders(case: Case) -> dict[str, Callable[[Case, Sequence[bytes], int], Output]]:
-    """How the project reads this kind of message."""
+    """The project's ways to read this kind of message."""
     found: dict[str, Callable[[Case, Sequence[bytes], int], Output]] = {"shapes": by_shapes}
     if case.symbol == "BTCUSDT" and "depth" not in case.name:
         found["adapter, shapes"] = partial(by_adapter, use_shapes=True)
@@ -108,12 +108,12 @@ def decoders(case: Case) -> dict[str, Callable[[Case, Sequence[bytes], int], Out
 
 
 def parse(frames: Sequence[bytes], loads: Callable[[bytes], Any], rows: Callable[[Any], list[Row]]) -> list[Row]:
-    """All frames the way a user would read them."""
+    """Read all frames as a user would."""
     return [row for frame in frames for row in rows(loads(frame))]
 
 
 def peers(case: Case, frames: Sequence[bytes]) -> dict[str, tuple[Callable[[], Reader], Sequence[Any]]]:
-    """What makes cryptofeed's handler, and the frames for it; empty where it is not installed."""
+    """A factory of cryptofeed's handler, and the frames for it; empty if it is not installed."""
     kraken = case.symbol == "BTC/USD"
     answer, first = empty_book(case.name) if case.sides[0] == "bid" and case.name != "quotes" else (b"", b"")
     stream = Stream(
@@ -134,7 +134,7 @@ def peers(case: Case, frames: Sequence[bytes]) -> dict[str, tuple[Callable[[], R
 
 
 def by_peer(make: Callable[[], Reader], frames: Sequence[Any], last: Row) -> None:
-    """All frames through a new reader, which must have found the last row."""
+    """Pass all frames through a new reader, which must have found the last row."""
     reader = make()
     reader.read(frames)
     prices = {(side, price) for side, price, _ in reader.found()}
@@ -144,7 +144,7 @@ def by_peer(make: Callable[[], Reader], frames: Sequence[Any], last: Row) -> Non
 
 
 def as_rows(output: Output, sides: tuple[str, str]) -> list[tuple[str, int, int, int, int]]:
-    """Records but checksums as rows, prices and sizes in units of 10**-SCALE."""
+    """Records as rows, without checksums, with prices and sizes in units of 10**-SCALE."""
     words = np.frombuffer(b"".join(output), np.int64).reshape(-1, 8)
     return [
         (sides[(row[PACKED] >> SIDE_SHIFT & 0xFF) - 1], row[PRICE], row[SIZE], row[VENUE_SEQ], row[TS_EVENT])
@@ -154,7 +154,7 @@ def as_rows(output: Output, sides: tuple[str, str]) -> list[tuple[str, int, int,
 
 
 def microseconds(repeats: int, count: int, work: Callable[[], object]) -> float:
-    """CPU time of `work` for each of its `count` messages, the median of `repeats`."""
+    """CPU time of `work` per message, for its `count` messages; the median of `repeats`."""
 
     def once() -> float:
         start_s = time.process_time()
@@ -165,7 +165,7 @@ def microseconds(repeats: int, count: int, work: Callable[[], object]) -> float:
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
-    """Every kind of message through the project's decoders and through the rivals."""
+    """Measure every kind of message with the project's decoders and with the rivals."""
     warm_up()
     results: list[Result] = []
     for case in CASES:

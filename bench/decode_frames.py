@@ -1,4 +1,4 @@
-"""The messages that `decode` reads: how a venue writes them, what a user makes of them. Imports nothing of ours."""
+"""The messages that `decode` reads: as venues write them, and as users read them. Imports nothing of the project."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def quote(number: int) -> bytes:
 
 
 def extended_trade(number: int) -> bytes:
-    """The same trade with fields that the venue may add, and that nobody reads."""
+    """The same trade with fields that the venue may add, and that no one reads."""
     return trade(number)[:-2] + b',"st":1,"ps":"BTCUSDT"}}'
 
 
 def aggregate_trade(number: int) -> bytes:
-    """An aggregate, which is how cryptofeed has its trades from Binance."""
+    """An aggregate trade, as cryptofeed takes trades from Binance."""
     first = b'"f":%d,"l":%d,"T":' % (2 * number, 2 * number + 1)
     return trade(number).replace(b"trade", b"aggTrade").replace(b'"t":', b'"a":').replace(b'"T":', first)
 
@@ -128,7 +128,7 @@ def _kraken_book_rows(message: Any) -> list[Row]:
 
 
 def kraken_1(rows: list[Row]) -> bytes:
-    """The content of a Kraken message in version 1 of the protocol, which is what cryptofeed reads."""
+    """The content of a Kraken message in version 1 of the protocol, which cryptofeed reads."""
     if rows[0][0] in ("buy", "sell"):
         trades = [[f"{row[1]:.5f}", f"{row[2]:.8f}", f"{row[4] / 1e9:.6f}", row[0][0], "l", ""] for row in rows]
         return json.dumps([337, trades, "trade", "XBT/USD"], separators=(",", ":")).encode()
@@ -141,14 +141,14 @@ def kraken_1(rows: list[Row]) -> bytes:
 
 
 def empty_book(name: str) -> tuple[bytes, bytes]:
-    """What a peer has to know before the changes of a book: as an answer of Binance, and as a message of Kraken."""
+    """The book that a peer needs before changes: as an answer of Binance, and as a message of Kraken."""
     if "Kraken" in name:
         return b"", b'[336,{"as":[],"bs":[]},"book-1000","XBT/USD"]'
     return b'{"lastUpdateId":0,"bids":[],"asks":[]}', b""
 
 
 class Case(NamedTuple):
-    """A kind of message. Numbers of Binance are text, of Kraken bare, so both rivals make each a Decimal."""
+    """A kind of message. Binance's numbers are text, Kraken's are bare; both rivals turn each into a Decimal."""
 
     name: str
     make: Callable[[int], bytes]

@@ -1,12 +1,12 @@
-"""An engine by itself: ticks a second through books, best offers, bars and series, published and stored.
+"""An engine by itself: ticks per second through books, best offers, bars and series, published and stored.
 
     TICK records in batches ──Engine.take──> messages of the publisher, BBO, BAR and VALUE records in rings
     the same, as tuples of Python ints ──bench/engine_rival.py──> the same bests, bars and values in lists
 
-One core, CPU time. The engine is the one that a plant runs, with its publisher and its rings, but without a subscriber
-and a writer, whose time is their own. The rival is spared publishing and storing. Its bests, bars and values must be
-the engine's, and those of all sizes of batches the same to the bit, before anything is timed. Streams: the recordings
-of Binance, where they are at hand, and the synthetic venue with 3 and with 100 symbols.
+One core, CPU time. The engine is the same as in a plant, with its publisher and its rings, but without a subscriber and
+a writer, which run in processes of their own. The rival is spared publishing and storing. Its bests, bars and values
+must equal the engine's, and those of all batch sizes must agree to the bit, before anything is timed. Streams: the
+Binance recordings, if available, and the synthetic venue with 3 and with 100 symbols.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TEN: Final = (
     *("sma-20.1s", "ema-20.1s", "rsi-14.1s", "macd-12-26-9.1s", "atr-14.1s"),
     *("hawkes-0.1-0.5-1.trade", "hawkes-0.2-0.4-2.trade", "spread.bbo", "microprice.bbo", "order_flow-100.bbo"),
 )
-"""Five over bars of a second, two over trades, three over best bids and offers."""
+"""Five over one-second bars, two over trades, three over best bids and offers."""
 
 SERIES: Final[dict[str, tuple[str, ...]]] = {
     "books, bars": (),
@@ -56,7 +56,7 @@ SERIES: Final[dict[str, tuple[str, ...]]] = {
     "and depth-10.book_100ms": ("depth-10.book_100ms",),
     "and ten indicators": TEN,
 }
-"""What is timed, by how it is called."""
+"""The series of each timed variant, by its name."""
 
 SYMBOLS: Final = (3, 100)
 MESSAGES_PER_S: Final = 5_000.0
@@ -68,7 +68,7 @@ DEPTH: Final = 100
 
 
 def venue_ticks(symbols: int, count: int) -> Records:
-    """What a feed makes of the synthetic venue: snapshots, then trades, quotes and diffs. Instruments from 1 on."""
+    """A feed's ticks from the synthetic venue: snapshots, then trades, quotes and diffs. Instruments count from 1."""
     listed = [traded(f"S{number}USDT", futures=False) for number in range(symbols)]
     market = Market(listed, seed=1, messages_per_s=MESSAGES_PER_S, intervals_ns=[100_000_000], depth_levels=DEPTH)
     rows: list[tuple[int, ...]] = []  # kind, side, price, size, flags, instrument, time
@@ -114,7 +114,7 @@ def _rows_of(message: Any, levels: NDArray[np.int64]) -> list[tuple[int, ...]]:
 
 
 def settings(names: tuple[str, ...]) -> Settings:
-    """What is derived."""
+    """Settings for these series."""
     return Settings(bar_s=BAR_S, series=tuple(Series(number, name) for number, name in enumerate(names, 1)))
 
 
@@ -144,20 +144,20 @@ class Bench:
         self.feed = self.engine.add_feed("feed", wanted_settings)
 
     def take(self, ticks: Records, batch: int) -> None:
-        """What is timed."""
+        """The timed work."""
         engine, feed = self.engine, self.feed
         for start in range(0, len(ticks), batch):
             engine.take(feed, ticks[start : start + batch])
 
     def fill(self, ticks: Records) -> None:
-        """Publish these until the oldest messages are forgotten, as after the first minutes of a plant."""
+        """Publish these until the oldest messages are forgotten, as in a plant after its first minutes."""
         before = -1
         while self.publisher.kept_bytes > before:
             before = self.publisher.kept_bytes
             self.publisher.publish_ticks(ticks, self.feed.origin)
 
     def derive(self, ticks: Records, batch: int) -> dict[Schema, Records]:
-        """The same, and what the rings then hold."""
+        """Do the timed work; returns what the rings then hold."""
         with contextlib.ExitStack() as stack:
             readers = {
                 schema: stack.enter_context(ring.consumer("check", Mode.LOSSY, start=LATEST))
@@ -175,7 +175,7 @@ class Bench:
 
 @contextlib.contextmanager
 def bench(symbols: int, wanted_settings: Settings) -> Iterator[Bench]:
-    """One that has seen nothing yet."""
+    """A new engine, without any state."""
     with (
         tempfile.TemporaryDirectory(prefix="tickplant-bench-") as name,
         contextlib.ExitStack() as resources,
@@ -184,12 +184,12 @@ def bench(symbols: int, wanted_settings: Settings) -> Iterator[Bench]:
 
 
 def rows_of(ticks: Records) -> list[Row]:
-    """What the rival reads."""
+    """The rival's input."""
     return list(zip(*(ticks[name].tolist() for name in FIELDS), strict=True))
 
 
 def check(name: str, ticks: Records, symbols: int) -> None:
-    """Raises AssertionError where the rival has something else, or another size of batches."""
+    """Raises AssertionError if the rival, or another batch size, gives other results."""
     hashes = set()
     for batch in BATCHES:
         with bench(symbols, settings(TEN)) as ours:
@@ -213,7 +213,7 @@ def check(name: str, ticks: Records, symbols: int) -> None:
 
 
 def ns_a_tick(ticks: Records, symbols: int, batch: int, names: tuple[str, ...]) -> float:
-    """CPU time; the books are there before the clock starts, and as many messages are kept as ever will be."""
+    """CPU time per tick. Before the clock starts, the books exist, and memory holds its final number of messages."""
     begin = len(ticks) // 4
     with bench(symbols, settings(names)) as ours:
         ours.take(ticks[:begin], BATCHES[-1])
@@ -224,7 +224,7 @@ def ns_a_tick(ticks: Records, symbols: int, batch: int, names: tuple[str, ...]) 
 
 
 def rival_ns_a_tick(ticks: Records) -> float:
-    """Likewise."""
+    """CPU time per tick of the rival."""
     rows = rows_of(ticks)
     rival, begin = Rival(10.0**SCALE, BAR_S), len(rows) // 4
     rival.take(rows[:begin])
@@ -234,7 +234,7 @@ def rival_ns_a_tick(ticks: Records) -> float:
 
 
 def measure(name: str, ticks: Records, symbols: int, repeats: int) -> list[Result]:
-    """One stream, all sizes of batches."""
+    """Measure one stream with all batch sizes."""
     check(name, ticks[:CHECKED_RECORDS], symbols)
     theirs = median_of(repeats, lambda: rival_ns_a_tick(ticks[:CHECKED_RECORDS]))
     results = []
@@ -253,7 +253,7 @@ def measure(name: str, ticks: Records, symbols: int, repeats: int) -> list[Resul
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
-    """Raises AssertionError where a best, a bar or a value differs."""
+    """Measure all streams. Raises AssertionError if a best, a bar or a value differs."""
     for names in SERIES.values():
         warm_up(settings(names))
     count = QUICK_RECORDS if quick else TIMED_RECORDS

@@ -1,7 +1,7 @@
-"""What one writes in plain Python in place of an engine: a book, bars and ten indicators, row by row.
+"""A plain Python program in place of an engine: a book, bars and ten indicators, row by row.
 
-Books are two `SortedDict`s, bars are lists, indicators are objects that take a row and give the newest value, as
-streaming libraries for Python have them. Nothing is stored or published.
+A book is two `SortedDict`s, a bar is a list, and an indicator is an object that takes a row and returns the newest
+value, as in streaming libraries for Python. Nothing is stored or published.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Mean:
         self._period, self._window, self._total = period, deque[float](), 0.0
 
     def take(self, value: float) -> float:
-        """The next value; NaN up to the first full window."""
+        """Take the next value; returns NaN up to the first full window."""
         self._window.append(value)
         self._total += value
         if len(self._window) > self._period:
@@ -40,13 +40,13 @@ class Mean:
 
 
 class Smooth:
-    """Exponential mean, begun with the mean of the first values."""
+    """Exponential mean, started from the mean of the first values."""
 
     def __init__(self, period: int, alpha: float) -> None:
         self._period, self._alpha, self._seen, self._mean = period, alpha, 0, 0.0
 
     def take(self, value: float) -> float:
-        """The next value; NaN for those that the first mean is of."""
+        """Take the next value; returns NaN for the values of the first mean."""
         self._seen += 1
         if self._seen <= self._period:
             self._mean += value / self._period
@@ -56,7 +56,7 @@ class Smooth:
 
 
 class Rsi:
-    """RSI, and what it needs of the closes before."""
+    """RSI, with its state from earlier closes."""
 
     def __init__(self, period: int) -> None:
         self._up, self._down, self._last = Smooth(period, 1 / period), Smooth(period, 1 / period), NAN
@@ -71,13 +71,13 @@ class Rsi:
 
 
 class Macd:
-    """MACD without its signal's history."""
+    """MACD, without the signal in its output."""
 
     def __init__(self, fast: int, slow: int, signal: int) -> None:
         self._fast, self._slow, self._signal = (Smooth(n, 2 / (n + 1)) for n in (fast, slow, signal))
 
     def take(self, close: float) -> float:
-        """The next close; the value is there when the signal is."""
+        """Take the next close; returns a value once the signal has one."""
         macd = self._fast.take(close) - self._slow.take(close)
         if math.isnan(macd):
             return NAN
@@ -148,7 +148,7 @@ class _Symbol:
 
 
 class Rival:
-    """Takes rows; remembers what it made: bests, bars, and the first output of each series."""
+    """Takes rows, and keeps its results: bests, bars, and the first output of each series."""
 
     def __init__(self, unit: float, bar_s: tuple[int, ...]) -> None:
         self.bests: list[tuple[int, int, int, int]] = []

@@ -1,11 +1,12 @@
-"""A gateway under load: streams to many clients, history as Arrow and JSON, and what the one costs the other.
+"""A gateway under load: streams to many clients, history as Arrow and JSON, and the cost of one to the other.
 
     engine process (20 messages/s) ──ZeroMQ──> gateway process ──SSE──> 500 clients in one process
     a store of a million trades    ──────────> gateway process ──HTTP─> one client
 
-The gateway is `python -m tickplant.gateway`, as a plant runs it. Each client checks that its topic has no hole, and in
-the end has all that the engine has sent: of each load, and when the gateway is killed with SIGKILL in between. The age
-of an event is from the engine's publication to the client. CPU is that of the gateway process, all threads.
+The gateway is `python -m tickplant.gateway`, as in a plant. Each client checks that its topic has no hole and that, in
+the end, it has everything that the engine sent: under each load, and when the gateway is killed with SIGKILL in
+between. The age of an event is the time from the engine's publication to the client. CPU time is that of the gateway
+process, all threads.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def fill(folder: Path, rows: int) -> None:
 
 
 class Load:
-    """How an engine process is steered: it publishes at RATE while `wanted` is set."""
+    """Controls an engine process, which publishes at RATE while `wanted` is set."""
 
     def __init__(self, context: Any) -> None:
         self.wanted = context.Event()
@@ -151,7 +152,7 @@ def serve(folder: str, load: Load) -> None:
 
 @contextlib.contextmanager
 def engine(folder: Path) -> Iterator[Load]:
-    """A process of its own, so that clients take nothing of its time."""
+    """An engine in a process of its own, so that clients take none of its time."""
     context = multiprocessing.get_context("spawn")
     load = Load(context)
     process = context.Process(target=serve, args=(str(folder), load))
@@ -166,7 +167,7 @@ def engine(folder: Path) -> Iterator[Load]:
 
 
 class GatewayProcess:
-    """The process, which may be killed and started again at the same port."""
+    """The gateway process, which may be killed and restarted at the same port."""
 
     def __init__(self, folder: Path, config: GatewayConfig | None = None) -> None:
         self.port = secrets.randbelow(20_000) + 12_000
@@ -183,7 +184,7 @@ class GatewayProcess:
         self.start()
 
     def start(self) -> None:
-        """Return when it listens."""
+        """Start the process, and return once it listens."""
         child = subprocess.Popen(
             [sys.executable, "-m", "tickplant.gateway"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
@@ -200,13 +201,13 @@ class GatewayProcess:
         wait_for("the gateway to start", listens)
 
     def close(self) -> None:
-        """SIGKILL."""
+        """Kill the process with SIGKILL."""
         self._child.kill()
         self._child.wait()
 
 
 def wait_for(what: str, condition: Callable[[], bool]) -> None:
-    """AssertionError where it does not come true in time."""
+    """Wait for a condition. AssertionError if it does not become true in time."""
     deadline_s = time.monotonic() + SETTLE_S
     while not condition():
         assert time.monotonic() < deadline_s, f"waited {SETTLE_S:g} s for {what}"
@@ -214,7 +215,7 @@ def wait_for(what: str, condition: Callable[[], bool]) -> None:
 
 
 async def reach(crowd: Crowd, load: Load) -> None:
-    """Have all clients get everything that was published. AssertionError where they do not, or with a hole."""
+    """Wait until all clients have everything published. AssertionError if they do not get it, or with a hole."""
     deadline_s = time.monotonic() + SETTLE_S
     while not crowd.reached(load.published.value):
         have = sorted(client.expected for client in crowd.clients)
@@ -224,7 +225,7 @@ async def reach(crowd: Crowd, load: Load) -> None:
 
 
 def cpu_s(process: psutil.Process) -> float:
-    """CPU time of all its threads."""
+    """CPU time of all threads of a process."""
     times = process.cpu_times()
     return float(times.user + times.system)
 
@@ -237,7 +238,7 @@ ACCEPT: Final = {
 
 
 def history(web: GatewayProcess, rows: int, repeats: int, form: str) -> Result:
-    """Rows a second of CPU of the gateway: the whole store in one answer."""
+    """Rows per CPU second of the gateway, for the whole store in one answer."""
     columns = "&columns=ts_recv,price,size,side&prices=integer" if "four" in form else "&prices=integer"
     question = f"{web.url}/api/v1/history/trades?venue=venue&symbol=AAA&limit=0{columns}"
 
@@ -259,7 +260,7 @@ def history(web: GatewayProcess, rows: int, repeats: int, form: str) -> Result:
 def streams(
     load: Load, web: GatewayProcess, clients: int, seconds: float, *, reading: bool = False, stalled: int = 0
 ) -> dict[str, float]:
-    """Clients that read one topic for some seconds."""
+    """Let clients read one topic for some seconds."""
 
     async def everybody() -> dict[str, float]:
         crowd = Crowd(web.port, TOPIC)
@@ -299,7 +300,7 @@ def streams(
 
 
 def churn(web: GatewayProcess, aborts: int) -> None:
-    """Clients that come and break off: what they had is given back."""
+    """Let clients connect and break off; the gateway must free what they used."""
     wait_for("the clients before to be gone", lambda: web.process.num_fds() < 100)
     before = web.process.num_fds()
 

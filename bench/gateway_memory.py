@@ -1,10 +1,10 @@
-"""What clients that take nothing cost a gateway: each has a topic of its own, so none shares an event with another.
+"""The memory that clients which read nothing cost a gateway. Each has a topic of its own, so none share an event.
 
     engine process (floods 100 topics) ──ZeroMQ──> gateway process ──SSE, WebSocket──> 100 sockets that nobody reads
 
-Half of them are Server-Sent Events, half WebSockets, of which one in two offers compression. What comes of each topic
-is many times what a queue holds. One more client reads its topic and gets every round of it before the next is
-published. Raises AssertionError where the gateway grows by more than the bound of docs/gateway.md.
+Half of them use Server-Sent Events, half WebSockets, of which every second one offers compression. Each topic carries
+many times what a queue holds. One more client reads its topic, and gets every round before the next is published.
+Raises AssertionError if the gateway grows by more than the bound in docs/gateway.md.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ RECORDS: Final = 50  # of a message, about 12 KiB of JSON
 TIMES: Final = 3  # what comes is so many times the queue, and FLOOD_KIB
 FLOOD_KIB: Final = 2048
 BESIDE_KIB: Final = 256
-"""Beside its queue, of a client: what is being sent, and the compression of a WebSocket."""
+"""Memory of a client besides its queue: the data being sent, and the compression of a WebSocket."""
 WARM: Final = 2  # rounds in which nothing is counted yet
 KIB: Final = 1 << 10
 
@@ -54,7 +54,7 @@ def run(repeats: int, quick: bool) -> list[Result]:
 
 
 def growth_kib(queue_kib: int, clients: int) -> float:
-    """By how much the gateway grows for each client. AssertionError beyond the bound."""
+    """How much the gateway grows per client. AssertionError beyond the bound."""
     rounds = (TIMES * queue_kib + FLOOD_KIB) * KIB // (RECORDS * 240)
     with tempfile.TemporaryDirectory(prefix="tpm-") as name, contextlib.ExitStack() as stack:
         folder, topics = Path(name), 2 * clients
@@ -82,7 +82,7 @@ def growth_kib(queue_kib: int, clients: int) -> float:
 
 
 def counted(web: GatewayProcess, beginning: str) -> float:
-    """The value of the metric whose line begins with this; 0 where no line does."""
+    """The value of the metric whose line begins with this; 0 if there is none."""
     text = httpx.get(f"{web.url}/metrics", timeout=60).text
     found = re.search(rf"^{re.escape(beginning)}.* (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else 0.0
@@ -90,7 +90,7 @@ def counted(web: GatewayProcess, beginning: str) -> float:
 
 @contextlib.contextmanager
 def stalled(port: int, number: int, topics: int) -> Iterator[socket.socket]:
-    """A client that asks for its topic, and reads no more than the beginning of the answer."""
+    """A client that asks for its topic, and reads only the beginning of the answer."""
     with socket.create_connection(("127.0.0.1", port), 60) as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         websocket = number >= topics // 2
@@ -112,7 +112,7 @@ def stalled(port: int, number: int, topics: int) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def engine(folder: Path, topics: int) -> Iterator[tuple[Any, Any]]:
-    """A process that publishes on all topics. Values: how many times it is to, and how many topics are subscribed."""
+    """A process that publishes on all topics. Values: rounds to publish, and how many topics are subscribed."""
     context = multiprocessing.get_context("spawn")
     flood, subscribed, done = context.Value("q", 0), context.Value("q", 0), context.Event()
     process = context.Process(target=serve, args=(str(folder), topics, flood, subscribed, done))

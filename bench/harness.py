@@ -1,6 +1,6 @@
-"""What every benchmark uses: the result, the host, medians of repeats. Imports nothing of the project.
+"""Shared by all benchmarks: results, the host, medians of repeats. Imports nothing of the project.
 
-A benchmark module has `run(repeats: int, quick: bool) -> list[Result]`. It checks what it computed before it reports a
+A benchmark module has `run(repeats: int, quick: bool) -> list[Result]`. It checks its output before it reports a
 number, measures in the same run what a user would pick instead, and says in `name` what was measured.
 """
 
@@ -28,7 +28,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def host() -> str:
-    """Processor, cores, kernel and Python that the numbers belong to."""
+    """The processor, cores, kernel and Python on which the numbers were measured."""
     model = platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -42,7 +42,7 @@ def host() -> str:
 
 
 def median_of(repeats: int, measure: Callable[[], float]) -> float:
-    """The median of `repeats` measurements: one disturbed run does not move it."""
+    """The median of `repeats` measurements, which a single disturbed run does not move."""
     return statistics.median(measure() for _ in range(repeats))
 
 

@@ -1,9 +1,9 @@
-"""What a plant costs while nothing happens: CPU time of every process on a venue with one message a second.
+"""The cost of an idle plant: CPU time of every process with a venue that sends one message per second.
 
     sim (reported apart) ══ws══> feed ──ring──> engine, writer; supervisor ══> all
 
-Counted is CPU time, user and kernel, over at least ten seconds after everything has settled, in percent of one core.
-The check: every message of the venue is in the ring, nothing was lost, nothing restarted, and the plant is healthy.
+Measures CPU time, user and kernel, over at least ten seconds after everything has settled, in percent of one core. The
+check: every message of the venue is in the ring, nothing was lost or restarted, and the plant is healthy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ QUICK_S: Final = 2.0
 
 
 def measure(system: System, *, windows: int, window_s: float, settle_s: float) -> dict[str, float]:
-    """Percent of one core by process, medians of the windows. Raises ProcessError and AssertionError."""
+    """Percent of one core by process, as medians of the windows. Raises ProcessError and AssertionError."""
     with contextlib.ExitStack() as stack:
         venue = stack.enter_context(plants.sim(RATE))
         running = stack.enter_context(system(venue))
@@ -42,7 +42,7 @@ def measure(system: System, *, windows: int, window_s: float, settle_s: float) -
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
-    """The whole plant, then each process, beside the rival's one process."""
+    """Measure the whole plant, then each process, compared with the rival's one process."""
     windows, window_s = (1, QUICK_S) if quick else (repeats, max(1.0, TOTAL_S / repeats))
     settle_s = 1.0 if quick else SETTLE_S
     mine, rival = (

@@ -1,10 +1,10 @@
-"""Indicators, beside TA-Lib and polars: milliseconds for ROWS rows, one thread; many indicators at once, all cores.
+"""Indicators, compared with TA-Lib and polars: ms for ROWS rows on one thread; many indicators at once on all cores.
 
-    float64 column ──kernel──> float64 column     beside talib.SMA …, polars' rolling_mean, ewm_mean
+    float64 column ──kernel──> float64 column     compared with talib.SMA …, polars' rolling_mean, ewm_mean
 
-Each result is compared with that of the rival before anything is timed. The thousand indicators are SMA, EMA and RSI of
-different periods over one column of SLICE rows, GROUP at a time; polars runs each group as one lazy query of as many
-expressions, on all its threads, our kernels as tasks of a pool of as many.
+Each result is compared with the rival's before anything is timed. The thousand indicators are SMA, EMA and RSI of
+different periods over one column of SLICE rows, GROUP at a time. polars runs each group as one lazy query of that many
+expressions, on all its threads; our kernels run as tasks of a pool of as many threads.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def walk(rows: int) -> Floats:
 
 
 def run_one(indicator: Indicator, inputs: Floats, parameters: Floats) -> Floats:
-    """What a kernel gives for all rows, (outputs, rows)."""
+    """A kernel's outputs for all rows, shape (outputs, rows)."""
     out = np.empty((len(indicator.outputs), inputs.shape[1]))
     indicator.kernel(inputs, parameters, indicator.start(parameters.tolist()), out)
     return out
 
 
 def rsi_of(close: pl.Expr, period: int) -> pl.Expr:
-    """As polars is used for it: the means begin with one value, not with the mean of `period` of them."""
+    """RSI as usual in polars: the means start from one value, not from the mean of `period` values."""
     change = close.diff()
     rises = change.clip(lower_bound=0).ewm_mean(alpha=1 / period, adjust=False)
     falls = (-change).clip(lower_bound=0).ewm_mean(alpha=1 / period, adjust=False)
@@ -73,16 +73,16 @@ def elapsed_ms(work: Work, clock: Clock) -> float:
 
 
 def in_turns(repeats: int, *works: Work, clock: Clock = time.process_time) -> list[float]:
-    """Medians of each, ms, measured one after the other, so that a slow moment is one of all.
+    """Median time of each, in ms. They take turns, so that a slow moment affects all of them.
 
-    CPU time, which is wall time for one thread; `time.perf_counter` where there are several.
+    CPU time, which is wall time for one thread; pass `time.perf_counter` for several threads.
     """
     times = [[elapsed_ms(work, clock) for work in works] for _ in range(repeats + 1)]
     return [float(np.median(column)) for column in zip(*times[1:], strict=True)]
 
 
 def single(repeats: int, rows: int) -> list[Result]:
-    """SMA, EMA, RSI by themselves."""
+    """Measure SMA, EMA and RSI one by one."""
     results = []
     close = walk(rows)
     inputs, table = close.reshape(1, -1), pl.DataFrame({"close": close}).lazy()
@@ -104,7 +104,7 @@ def single(repeats: int, rows: int) -> list[Result]:
 
 
 def many(repeats: int, rows: int, count: int) -> list[Result]:
-    """As many at once as a desk has, on all cores."""
+    """Measure many indicators at once, on all cores."""
     close = walk(rows)
     inputs, table = close.reshape(1, -1), pl.DataFrame({"close": close}).lazy()
     wanted = [(name, 5 + number // 3) for number in range(count) for name in [list(POLARS)[number % 3]]]
@@ -138,7 +138,7 @@ def many(repeats: int, rows: int, count: int) -> list[Result]:
 
 
 def statistics(repeats: int, rows: int) -> list[Result]:
-    """Volatility, and mean returns with confidence intervals."""
+    """Measure volatility, and mean returns with confidence intervals."""
     close = walk(rows)
     returns = pl.Series(np.diff(np.log(close)))
     results = []
@@ -156,7 +156,7 @@ def statistics(repeats: int, rows: int) -> list[Result]:
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
-    """All of them."""
+    """Measure all of them."""
     part = QUICK if quick else 1
     return [
         *single(repeats, ROWS // part),

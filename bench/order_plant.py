@@ -3,13 +3,13 @@
     gateway ══tcp, DBN══> feed ──ring──> engine: book of orders ══ZeroMQ PUB══> subscriber: best bid and offer
     ts_event: sending                                                          received
 
-A future of CME, played in a loop, each turn with other order ids; a writer stores meanwhile. Latency is `received -
-ts_event` of each change of the best, behind a second of warming up; the gateway sends every 2 ms, which it includes. A
-gateway waits for a client that is slow. So above its knee a plant first is later and later and takes fewer records a
-second than it is offered; a ring that stays full for `full_wait_ms` then costs a GAP. The ring here holds 4 s of the
-highest rate, in place of half a second.
+A CME future is played in a loop, each turn with new order ids; a writer stores meanwhile. Latency is `received -
+ts_event` of each change of the best, after a second of warm-up; it includes the gateway's interval of 2 ms between
+sends. A gateway waits for a slow client. So an overloaded plant first falls further and further behind, and takes fewer
+records per second than offered; a ring that stays full for `full_wait_ms` then costs a GAP. The ring here holds 4 s of
+the highest rate, instead of half a second.
 
-The check: each record was decoded, and reached the engine and the journal; what is lost is a GAP, and is reported.
+The check: each record was decoded, and reached the engine and the journal; each loss is a GAP, and is reported.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ QUICK_RATES: Final = (50_000,)
 RUN_S: Final = 6.0
 WARM_UP_S: Final = 1.0
 PATIENCE_S: Final = 60.0
-"""Longest time that nothing may come before the rest is called lost."""
+"""The longest silence before the remaining records count as lost."""
 
 TOPIC: Final = b"databento.GLBX.MDP3/CLX5.bbo"
 CONFIG: Final = """
@@ -56,7 +56,7 @@ ROLES: Final = ("feed", "engine", "writer")
 
 
 class Run(NamedTuple):
-    """One rate, once."""
+    """One run at one rate."""
 
     p50_ms: float
     p99_ms: float
@@ -66,7 +66,7 @@ class Run(NamedTuple):
 
 
 def measure(rate: int, seconds: float) -> Run:
-    """Raises AssertionError where a record was lost, ProcessError where nothing came."""
+    """Measure one rate. Raises AssertionError if a record was lost, ProcessError if nothing came."""
     limit = int(rate * seconds)
     turns = -(-limit // ((FILE.stat().st_size - 1) // MBO.itemsize))
     play = {"venue": "databento", "recording": str(FILE), "recording_per_s": rate, "loop": True, "symbols": ()}
@@ -92,12 +92,12 @@ def measure(rate: int, seconds: float) -> Run:
 
 
 def _records_between(sent: np.ndarray, rate: int) -> float:
-    """How many records the gateway was to send in this time."""
+    """How many records the gateway should have sent in this time."""
     return float(sent[-1] - sent[0]) / 1e9 * rate
 
 
 def _receive(socket: zmq.Socket[bytes], plant: Plant, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """When each change of the best was received, and when the gateway had sent its record; shape (n,), ns each."""
+    """When each change of the best was received, and when the gateway sent its record; each shape (n,), in ns."""
     times: list[tuple[int, bytes]] = []
     quiet_s, end_s = 1.0, time.monotonic() + PATIENCE_S
     while time.monotonic() < end_s:
@@ -121,9 +121,9 @@ def _counter(plant: Plant, role: str, name: str) -> int:
 
 
 def _check(plant: Plant, limit: int, turns: int) -> int:
-    """All that was played is in the engine and the journal, but for GAPs: how many there are.
+    """Assert that everything played is in the engine and the journal, except for GAPs; returns the number of GAPs.
 
-    Counters are those of each process's last report.
+    Counters come from each process's last report.
     """
     deadline_s = time.monotonic() + plants.CHECK_S
     wanted = limit + turns  # with the begin of each turn
@@ -147,7 +147,7 @@ def _check(plant: Plant, limit: int, turns: int) -> int:
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
-    """Latency, what is taken, and CPU time at each rate."""
+    """Latency, records taken, and CPU time at each rate."""
     if not FILE.exists():
         raise FileNotFoundError(f"{FILE} is not on this machine")
     results: list[Result] = []

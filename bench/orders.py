@@ -1,12 +1,11 @@
-"""Books of orders, beside one of dicts: records about orders a second, with the best at the end of each event.
+"""Books of orders, compared with a book of dicts: order records per second, with the best after each event.
 
     TICK records in batches of BATCH_RECORDS ──MarketBooks──> BBO records
     the same, as tuples of Python ints       ──dict, SortedDict──> (bid, size, ask, size) at each change
 
-One core. Both start from decoded records; the rival is spared the conversion to Python objects. Bests, and the orders
-at the end in price-time priority, must be equal before anything is timed. Streams: a future of CME, where the file is
-at hand, and synthetic ones with ORDERS in the book, of which half of the records add one and the others end or move an
-older one.
+One core. Both start from decoded records; the rival is spared the conversion to Python objects. Bests, and the final
+orders in price-time priority, must be equal before anything is timed. Streams: a CME future, if the file is available,
+and synthetic ones with ORDERS in the book, where half of the records add an order and the others end or move one.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ def synthetic(alive: int, count: int, seed: int = 1) -> Records:
 
 
 def recorded() -> Records:
-    """The file, which begins in the middle of a session, as ticks. Raises FileNotFoundError."""
+    """The file, which starts in the middle of a session, as ticks. Raises FileNotFoundError."""
     data = FILE.read_bytes()
     rows = np.frombuffer(data, MBO, offset=8 + int.from_bytes(data[4:8], "little"))
     ticks = np.zeros(1 + len(rows), TICK)
@@ -98,7 +97,7 @@ def recorded() -> Records:
 
 
 def kernel_books(ticks: Records) -> tuple[list[Best], list[Queued]]:
-    """Each change of the best, and the orders at the end, as an engine has them."""
+    """Each change of the best, and the final orders, by the engine's books."""
     books = MarketBooks()
     parts = [books.apply(ticks[i : i + BATCH_RECORDS]) for i in range(0, len(ticks), BATCH_RECORDS)]
     bests = [best for part in parts for best in part[["bid_price", "bid_size", "ask_price", "ask_size"]].tolist()]
@@ -107,14 +106,14 @@ def kernel_books(ticks: Records) -> tuple[list[Best], list[Queued]]:
 
 
 def kernel_run(ticks: Records) -> None:
-    """What is timed of the kernels: that of levels sees every record as well."""
+    """The timed work of the kernels; the book of levels sees every record as well."""
     books = MarketBooks()
     for i in range(0, len(ticks), BATCH_RECORDS):
         books.apply(ticks[i : i + BATCH_RECORDS])
 
 
 class Rival:
-    """A dict of orders, a SortedDict of prices a side, and at each price its size and a dict of orders."""
+    """A dict of orders, and a SortedDict of prices per side, with the size and a dict of orders at each price."""
 
     def __init__(self) -> None:
         self.where: dict[int, tuple[int, int]] = {}
@@ -123,7 +122,7 @@ class Rival:
         self.bests: list[Best] = []
 
     def take(self, kind: int, side: int, price: int, size: int, order_id: int, flags: int) -> None:
-        """One record."""
+        """Take one record."""
         known = self.where.get(order_id)
         if kind == 7:
             if known:
@@ -150,7 +149,7 @@ class Rival:
                 self.bests.append(best)
 
     def resize(self, order_id: int, place: tuple[int, int], old: int, size: int) -> None:
-        """An order keeps its place; without size it is gone."""
+        """Change the size of an order, which keeps its place; size 0 removes it."""
         queue = self.sides[place[0]][place[1]]
         if size > 0:
             queue[order_id] = size
@@ -163,14 +162,14 @@ class Rival:
             del self.sides[place[0]][place[1]], self.sizes[place]
 
     def orders(self) -> list[Queued]:
-        """In price-time priority, bids first."""
+        """The orders in price-time priority, bids first."""
         bids, asks = self.sides[1], self.sides[2]
         found = [(order_id, price, size) for price in reversed(bids) for order_id, size in bids[price].items()]
         return found + [(order_id, price, size) for price in asks for order_id, size in asks[price].items()]
 
 
 def rival_run(rows: list[Row]) -> Rival:
-    """All records, by dicts."""
+    """Apply all records to a book of dicts."""
     rival = Rival()
     for _ in starmap(rival.take, rows):
         pass
@@ -178,7 +177,7 @@ def rival_run(rows: list[Row]) -> Rival:
 
 
 def measure(name: str, ticks: Records, repeats: int) -> Result:
-    """One stream. Raises AssertionError where the two disagree."""
+    """Measure one stream. Raises AssertionError if the two disagree."""
     chosen = ticks[(ticks["kind"] >= Kind.ORDER_ADD) & (ticks["kind"] <= Kind.ORDER_FILL)]
     rows: list[Row] = list(zip(*(chosen[field].tolist() for field in FIELDS), strict=True))
     bests, orders = kernel_books(ticks)
@@ -198,7 +197,7 @@ def measure(name: str, ticks: Records, repeats: int) -> Result:
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
-    """Raises AssertionError where a best or an order differs."""
+    """Measure all streams. Raises AssertionError if a best or an order differs."""
     count = QUICK_RECORDS if quick else SYNTHETIC_RECORDS
     sizes = ORDERS[:1] if quick else ORDERS
     results = [measure(f"synthetic, {alive:,} in the book", synthetic(alive, count), repeats) for alive in sizes]

@@ -1,7 +1,7 @@
-"""The streams that `peers` reads: one market, as each venue writes it. Imports nothing of ours, and nothing of theirs.
+"""The streams that `peers` reads: one market, as each venue writes it. Imports nothing of the project or the peers.
 
-Prices are integers in tenths, sizes in 10**-8. What is written is what must be recorded, so a content is also the proof
-of what became of it.
+Prices are integers in tenths, sizes in 10**-8. What is written must be recorded, so a content also serves to check the
+result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Values = tuple[str, int, int]
 """Side, price, size of one record. Sides are buy and sell of a trade, bid and ask of a quote or level."""
 
 Content = Callable[[int], list[Values]]
-"""From the number of a message to what is in it."""
+"""Maps the number of a message to its contents."""
 
 _MID: Final = 618_350
 _PLACES: Final = 40  # of the best prices of a side, which change
@@ -41,7 +41,7 @@ def quote(number: int) -> list[Values]:
 
 
 def diff(number: int) -> list[Values]:
-    """Ten bids and ten asks, of which a third are removed; the best bid and ask stay where they are."""
+    """Ten bids and ten asks, a third of them removals; the best bid and ask stay where they are."""
     return [
         (side, _MID + sign * (place + 1), 0 if place and (k + number) % 3 == 0 else 1 + (977 * k + number) % 100_000)
         for side, sign in (("bid", -1), ("ask", 1))
@@ -60,14 +60,14 @@ def whole() -> list[Values]:
 
 
 class Book:
-    """Both sides, for what a venue's messages say of it."""
+    """Both sides of a book, for messages about the whole of it."""
 
     def __init__(self) -> None:
         self.sides: dict[str, dict[int, int]] = {"bid": {}, "ask": {}}
         self.apply(whole())
 
     def apply(self, levels: Sequence[Values]) -> None:
-        """Set sizes, 0 removes."""
+        """Set the sizes of levels; 0 removes a level."""
         for side, price, size in levels:
             if size:
                 self.sides[side][price] = size
@@ -75,7 +75,7 @@ class Book:
                 self.sides[side].pop(price, None)
 
     def checksum(self, price_factor: int) -> int:
-        """Kraken's: over the best ten of each side, prices printed with so many more digits."""
+        """Kraken's checksum, over the best ten levels of each side; prices are multiplied by `price_factor`."""
         text = "".join(
             f"{price * price_factor}{self.sides[side][price]}"
             for side in ("ask", "bid")
@@ -346,5 +346,5 @@ STREAMS: Final = (
         lacks="ask",
     ),
 )
-"""What no peer reads from Python is not here: cryptofeed 2.4.1 has no Coinbase Exchange, Polygon, dxLink or Databento,
-and no orders of Coinbase or Kraken. COIN-M of Binance takes the same way as USD-M."""
+"""Streams that no peer reads from Python are left out: cryptofeed 2.4.1 has no Coinbase Exchange, Polygon, dxLink or
+Databento, and no orders of Coinbase or Kraken. Binance COIN-M takes the same path as USD-M."""

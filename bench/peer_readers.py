@@ -1,7 +1,7 @@
-"""How the peers read a stream: the handler that each calls for a frame, with a callback that keeps what it is given.
+"""How the peers read a stream: the handler that each calls for a frame, with a callback that keeps its argument.
 
-Nothing of them is replaced but the network: symbols, and the answer to a request for a book, are handed in. Needs the
-environment of `make bench-peers`; without a peer, `readers` leaves it out.
+Only the peers' network is replaced: symbols, and the answer to a request for a book, are passed in. Needs the
+environment of `make bench-peers`; `readers` leaves out peers that are not installed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 from bench.peer_frames import Stream
 
 Price = tuple[str, Decimal, Decimal]
-"""Side, price, size; the size is 0 where the peer hands out none."""
+"""Side, price, size; the size is 0 if the peer returns none."""
 
 
 class Reader(Protocol):
@@ -27,15 +27,15 @@ class Reader(Protocol):
     count: int  # what its callback was called for
 
     def frames(self, stream: Stream, count: int) -> Sequence[str | bytes]:
-        """The first so many of a stream, as its handler takes them."""
+        """The first `count` frames of a stream, as its handler takes them."""
         ...
 
     def read(self, frames: Sequence[Any]) -> None:
-        """Hand all of these frames to its handler, one by one."""
+        """Pass all these frames to its handler, one by one."""
         ...
 
     def found(self) -> list[Price]:
-        """What the last call of the callback was given: of a book the whole book, or the last changes."""
+        """The argument of the last callback: for a book, the whole book or the last changes."""
         ...
 
     def close(self) -> None:
@@ -51,23 +51,23 @@ _FEEDS: Final = {
     "kraken": ("Kraken", "BTC-USD", "XBT/USD"),
     "coinbase-advanced": ("Coinbase", "BTC-USD", "BTC-USD"),
 }
-"""By venue: the class, the symbol there, and the venue's."""
+"""By venue: the class, cryptofeed's symbol, and the venue's symbol."""
 
 
 class _Answer:
-    """In place of a connection for requests."""
+    """Stands in for a connection for requests."""
 
     def __init__(self, body: bytes) -> None:
         self.body = body
 
     async def read(self, address: str) -> str:
-        """Every answer is this one."""
+        """The same answer to every request."""
         del address
         return self.body.decode()
 
 
 class CryptofeedReader:
-    """`message_handler` of a feed."""
+    """Calls `message_handler` of a feed."""
 
     def __init__(self, stream: Stream, **options: Any) -> None:
         from cryptofeed import exchanges  # noqa: PLC0415 (is only there in the environment of the peers)
@@ -94,11 +94,11 @@ class CryptofeedReader:
         self.last = what
 
     def frames(self, stream: Stream, count: int) -> Sequence[str]:
-        """As text, which is what its WebSocket library hands out."""
+        """Frames as text, as its WebSocket library returns them."""
         return [frame.decode() for frame in (stream.theirs or stream.frames)(count)]
 
     def read(self, frames: Sequence[str]) -> None:
-        """One by one, as its connection does."""
+        """Pass frames one by one, as its connection does."""
         self._loop.run_until_complete(self._read(frames))
 
     async def _read(self, frames: Sequence[str]) -> None:
@@ -107,7 +107,7 @@ class CryptofeedReader:
             await handle(frame, None, time.time())
 
     def found(self) -> list[Price]:
-        """A ticker of its has no sizes."""
+        """What was found; a ticker of cryptofeed has no sizes."""
         last = self.last
         if hasattr(last, "book"):
             return [
@@ -127,11 +127,11 @@ class CryptofeedReader:
 # NautilusTrader.
 
 _ACCOUNTS: Final = {"binance": "SPOT", "binance-usdm": "USDT_FUTURES"}
-"""By venue that it parses from Python: the type of account. Other venues it parses in Rust, behind the socket."""
+"""The account type, for each venue that it parses from Python. It parses other venues in Rust, behind the socket."""
 
 
 class NautilusReader:
-    """`_handle_ws_message` of a data client, which its WebSocket client calls for each frame."""
+    """Calls `_handle_ws_message` of a data client, as its WebSocket client does for each frame."""
 
     def __init__(self, stream: Stream) -> None:
         from nautilus_trader.adapters.binance import BinanceAccountType, BinanceDataClientConfig  # noqa: PLC0415
@@ -155,17 +155,17 @@ class NautilusReader:
         self.last = what
 
     def frames(self, stream: Stream, count: int) -> Sequence[bytes]:
-        """The venue's."""
+        """The venue's frames."""
         return stream.frames(count)
 
     def read(self, frames: Sequence[bytes]) -> None:
-        """One by one."""
+        """Pass frames one by one."""
         handle = self._client._handle_ws_message
         for frame in frames:
             handle(frame)
 
     def found(self) -> list[Price]:
-        """Of a book only the last changes, since the client keeps none."""
+        """What was found; for a book only the last changes, since the client keeps no book."""
         last = self.last
         if hasattr(last, "deltas"):
             orders = [delta.order for delta in last.deltas]

@@ -1,9 +1,9 @@
-"""From frame to ring, beside what the peers do with a frame: messages per CPU second, for each venue and message.
+"""From frame to ring, compared with what the peers do with a frame: messages per CPU second, by venue and message.
 
     frames of one read ──> adapter ──> accounts, anomalies ──> publisher ──> records in a ring in shared memory
     one frame          ──> handler of cryptofeed, of NautilusTrader's client ──> object, handed to a callback
 
-No sockets. All take turns, so that what else the machine does hits all. Needs the environment of `make bench-peers`.
+No sockets. All take turns, so that other load on the machine affects all. Needs the environment of `make bench-peers`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from tickplant.venues import find_venue
 
 CAPACITY_RECORDS: Final = 1 << 17
 FRAMES_PER_READ: Final = (1, 50)
-"""One frame a read is a quiet market; fifty is a burst, which is when it counts."""
+"""One frame per read is a quiet market; fifty are a burst, which is when speed matters."""
 
 SCALE: Final = 8
 _SIDES: Final = {
@@ -52,7 +52,7 @@ Record = tuple[Side, int, int]
 
 
 class Feed:
-    """A feed from the frames of a read to its ring, as `runner.LiveFeed` has it, with a book that is live."""
+    """A feed from the frames of a read to its ring, as in `runner.LiveFeed`, with a live book."""
 
     def __init__(self, stream: Stream, folder: Path, producer: Producer) -> None:
         table = InstrumentTable.load(folder / "instruments.jsonl")
@@ -84,7 +84,7 @@ class Feed:
         self.publisher.publish(ticks)
 
     def read(self, reads: Sequence[Sequence[bytes]]) -> None:
-        """Each read with the time that it has now, as a link does."""
+        """Pass each read with the current time, as a link does."""
         pipeline = self._pipeline
         for frames in reads:
             now_ns = time.time_ns()
@@ -96,7 +96,7 @@ class Feed:
 
 
 def recorded(consumer: Consumer, kind: Kind) -> list[Record]:
-    """Side, price and size of the records that have come into the ring since the last call, but for snapshots."""
+    """Side, price and size of the records that came into the ring since the last call, without snapshots."""
     parts = []
     while len(part := consumer.read(CAPACITY_RECORDS)):
         parts.append(part.copy())
@@ -106,12 +106,12 @@ def recorded(consumer: Consumer, kind: Kind) -> list[Record]:
 
 
 def kind_of(content: Sequence[Values]) -> Kind:
-    """What it is recorded as."""
+    """The kind as which a content is recorded."""
     return Kind.TRADE if content[0][0] in ("buy", "sell") else Kind.QUOTE if len(content) == 2 else Kind.LEVEL
 
 
 def expected(stream: Stream, count: int) -> list[Record]:
-    """The records of so many messages."""
+    """The expected records of `count` messages."""
     sides = _SIDES[kind_of(stream.content(0))]
     factor = 10 ** (SCALE - PRICE_DECIMALS)
     return [
@@ -120,7 +120,7 @@ def expected(stream: Stream, count: int) -> list[Record]:
 
 
 def as_prices(values: Sequence[Values]) -> list[Price]:
-    """Exact, as the peers have them."""
+    """Values as exact decimals, as the peers return them."""
     return [
         (side, Decimal(price).scaleb(-PRICE_DECIMALS), Decimal(size).scaleb(-SIZE_DECIMALS))
         for side, price, size in values
@@ -128,7 +128,7 @@ def as_prices(values: Sequence[Values]) -> list[Price]:
 
 
 def check_reader(label: str, reader: Reader, stream: Stream, count: int) -> None:
-    """What a peer was last given, and how often. Raises AssertionError."""
+    """Check a peer's last callback, and the number of calls. Raises AssertionError."""
     found, last = reader.found(), as_prices(stream.content(count - 1))
     if stream.makers:
         other = {"buy": "sell", "sell": "buy"}
@@ -148,7 +148,7 @@ def check_reader(label: str, reader: Reader, stream: Stream, count: int) -> None
 
 @contextmanager
 def ring_in(folder: Path) -> Iterator[tuple[Producer, Consumer]]:
-    """Both ends of a ring that nobody waits for."""
+    """Both ends of a ring without waits."""
     ring = Ring.create(
         f"tickplant-bench-{folder.name[-8:]}", Schema.TICK, CAPACITY_RECORDS, epoch=1, doorbell_dir=folder
     )
@@ -161,7 +161,7 @@ def ring_in(folder: Path) -> Iterator[tuple[Producer, Consumer]]:
 
 
 def cpu_s(work: Callable[[], object]) -> float:
-    """CPU seconds of this process."""
+    """CPU seconds that work takes in this process."""
     gc.collect()
     start_s = time.process_time()
     work()
@@ -169,7 +169,7 @@ def cpu_s(work: Callable[[], object]) -> float:
 
 
 def measure(stream: Stream, repeats: int, count: int) -> dict[str, float]:
-    """Messages per CPU second by who read them; every run is checked, the medians count."""
+    """Messages per CPU second, by reader, as medians; every run is checked."""
     frames = stream.frames(count)
     records = expected(stream, count)
     kind = kind_of(stream.content(0))
@@ -195,7 +195,7 @@ def measure(stream: Stream, repeats: int, count: int) -> dict[str, float]:
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
-    """Every stream of bench/peer_frames.py through the project and through the peers that read it."""
+    """Measure every stream of bench/peer_frames.py with the project, and with the peers that read it."""
     if not readers(STREAMS[0]):
         raise FileNotFoundError("no peer is installed here: make bench-peers")
     prepare_ring()

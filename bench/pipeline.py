@@ -1,18 +1,18 @@
-"""A whole plant at rates from a thousand messages a second to beyond what it can: delivered, lost, latency, CPU time.
+"""A whole plant at rates from a thousand messages per second to beyond its limit: delivered, lost, latency, CPU time.
 
     venue ══ws══> feed ──ring──> engine ══ZeroMQ PUB══> subscriber       (the plant)
           ══ws══> feed ──ring──╯╰──> writer ──> disk
     venue ══ws══> websockets + json ══ZeroMQ PUB══> json subscriber      (the rival, up to 50,000; it stores nothing)
       ts_event    ts_recv      published_ns             received
 
-The venue sends trades and best prices that it printed beforehand, with new ids and times, so many and then no more.
-Latency is `received - ts_recv` of every record: what the system adds. One that cannot keep up lets frames wait in the
-socket, which that does not show, so there is the age of trades, `received - ts_event`, as well. That of the plant is
-split: until the records are in the ring (samples, `ring_watch`), until the engine has made the message, until the
-subscriber has it; and until the writer has them on disk. Taken over windows of a few seconds; the median window counts.
+The venue sends a fixed number of trades and best prices, printed beforehand, with new ids and times. Latency is
+`received - ts_recv` of every record: what the system adds. A system that cannot keep up lets frames wait in the socket,
+which this does not show, so the age of trades, `received - ts_event`, is measured as well. The plant's latency is split
+by stage: until the records are in the ring (samples, `ring_watch`), until the engine has made the message, until the
+subscriber has it; and until the writer has them on disk. It is taken over windows of a few seconds; the median counts.
 
-The check: the venue's ledger against what was decoded, received and stored, stream by stream. Where something is
-missing, GAPs, overruns or holes in the positions of a topic must say so. Up to 50,000 messages/s nothing may be.
+The check: the venue's ledger against what was decoded, received and stored, stream by stream. GAPs, overruns or holes
+in the positions of a topic must report anything missing. Up to 50,000 messages/s, nothing may be missing.
 
 `python -m bench.pipeline --rate 500000 --seconds 60` measures a single rate. Table and plot: build/pipeline.txt, .svg.
 """
@@ -47,7 +47,7 @@ Rows = NDArray[np.void]  # of dtype subscriber.ROW
 
 
 class Load(NamedTuple):
-    """What is measured: messages/s of the venue, feeds that share its symbols, whether the rival is measured too."""
+    """One load: messages/s of the venue, feeds that share its symbols, whether the rival is measured too."""
 
     rate: int
     feeds: int
@@ -99,7 +99,7 @@ channels = ["trade", "quote"]
 
 @contextlib.contextmanager
 def plant(venue: Sim, feeds: int, options: str = "", *, symbols: Sequence[str] = SYMBOLS) -> Iterator[Plant]:
-    """A plant that records symbols of the venue, dealt out to so many feeds; `options` are lines of each."""
+    """A plant that records symbols of the venue, divided among `feeds` feeds; `options` are lines of each feed."""
     shares = [list(symbols[number::feeds]) for number in range(feeds)]
     texts = [
         FEED.format(name=f"feed{number}", venue=venue, symbols=str(share).replace("'", '"'), options=options)
@@ -177,7 +177,7 @@ def _usage(pids: dict[str, int]) -> dict[str, Usage]:
 
 
 def drained(venue: Sim, running: Running) -> Sent:
-    """The ledger when the venue has fallen silent and the plant has made of it what it could."""
+    """The ledger once the venue has fallen silent, and the plant has processed what it could."""
     deadline_s = time.monotonic() + DRAIN_S
     while not venue.ledger()["source"]["ended"]:
         if time.monotonic() > deadline_s:
@@ -193,13 +193,13 @@ def drained(venue: Sim, running: Running) -> Sent:
 
 
 def _wants(running: Plant, sent: Sent) -> int:
-    """Frames that were sent and not decoded."""
+    """How many frames were sent and not decoded."""
     decoded = running.decoded()
     return sum(sent.frames_of(stream) - decoded[name] for name, stream in plants.STREAM_OF.items())
 
 
 def _losses(running: Plant, sent: Sent) -> dict[str, int]:
-    """What the plant lost on the way, as it says itself and as its store shows. Raises AssertionError."""
+    """What the plant lost on the way, by its own reports and by its store. Raises AssertionError."""
     status = running.status()
     if off := [str(account) for account in status.accounts if account.off]:
         raise AssertionError(f"the plant's accounts do not add up: {off}")
@@ -233,10 +233,10 @@ def _stored(running: Plant) -> dict[str, int]:
 
 
 def _received(rows: Rows, topics: list[str], sent: Sent, *, per_quote: int) -> dict[str, int]:
-    """What the subscriber did not get: records of the ledger, and how many of them holes in the positions show.
+    """What the subscriber missed: records in the ledger, and how many of them holes in the positions show.
 
-    The publishing side numbers the records of a topic from 0, so that there are as many as the ledger has frames (a
-    quote is `per_quote` records) but for what never was published.
+    The publisher numbers the records of a topic from 0, so there are as many as frames in the ledger (a quote is
+    `per_quote` records), except for those that were never published.
     """
     missing = holes = 0
     for name in TOPICS:
@@ -252,7 +252,7 @@ def _received(rows: Rows, topics: list[str], sent: Sent, *, per_quote: int) -> d
 
 
 def _weighted(values: NDArray[np.int64], weights: NDArray[np.uint32]) -> tuple[float, ...]:
-    """Quantiles of values that each count so often, in ms."""
+    """Weighted quantiles of values, in ms."""
     order = np.argsort(values)
     sums = np.cumsum(weights[order], dtype=np.int64)
     places = np.searchsorted(sums, np.array(QUANTILES) / 100 * sums[-1])
@@ -260,7 +260,7 @@ def _weighted(values: NDArray[np.int64], weights: NDArray[np.uint32]) -> tuple[f
 
 
 def _window(rows: Rows, topics: list[str], start_ns: int, end_ns: int, watch: RingWatch | None) -> Window | None:
-    """None where nothing came: after it was cut off by the venue, the rival takes seconds to connect again."""
+    """One window; None if nothing came: after the venue cuts it off, the rival takes seconds to reconnect."""
     rows = rows[(rows["received_ns"] >= start_ns) & (rows["received_ns"] < end_ns)]
     trades = rows[np.isin(rows["topic"], [i for i, name in enumerate(topics) if name.endswith(".trade")])]
     if not len(trades):
@@ -290,7 +290,7 @@ def _delivered(rows: Rows, topics: list[str], start_ns: int, end_ns: int, *, per
 
 
 def checked(run: Run) -> Run:
-    """Raise AssertionError where something is lost that should not be, or that nothing reports."""
+    """Raise AssertionError if a loss is not allowed, or is not reported."""
     lost = {name: count for name, count in run.losses.items() if count}
     if run.rate < NOTHING_LOST_BELOW and lost:
         raise AssertionError(f"at {run.rate:,} messages/s: {lost}")
@@ -301,7 +301,7 @@ def checked(run: Run) -> Run:
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
-    """Each load, with the rival's where it can keep up."""
+    """Measure each load, and the rival if it can keep up."""
     results: list[Result] = []
     runs: list[Run] = []
     for load in QUICK_LOADS if quick else LOADS:

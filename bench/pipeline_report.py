@@ -1,4 +1,4 @@
-"""What a run of the pipeline gave: table and plot. Text and SVG, no library."""
+"""The results of a pipeline run as a table and a plot: text and SVG, without a library."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STAGES: Final = (
     "frame to disk",
 )
 OUTSIDE: Final = ("venue", "subscriber")
-"""Processes that are no part of what is measured."""
+"""Processes that do not belong to the measured system."""
 
 Window = dict[str, tuple[float, ...]]
 """By stage, the p50, p99 and p99.9 of a few seconds, ms."""
@@ -37,18 +37,18 @@ class Run(NamedTuple):
     losses: dict[str, int]
 
     def median_ms(self, stage: str) -> tuple[float, ...]:
-        """p50, p99 and p99.9 of a stage; empty where nobody measured it."""
+        """p50, p99 and p99.9 of a stage; empty if it was not measured."""
         found = [window[stage] for window in self.windows if stage in window]
         return tuple(statistics.median(values) for values in zip(*found, strict=True))
 
     @property
     def own_cpu_us(self) -> float:
-        """CPU time a message of all processes but venue and subscriber."""
+        """CPU time per message of all processes except venue and subscriber."""
         return sum(us for name, us in self.cpu_us.items() if name not in OUTSIDE)
 
 
 def table(runs: Sequence[Run]) -> str:
-    """Everything, a column a rate."""
+    """All results, one column per rate."""
 
     def line(name: str, values: Iterable[str]) -> str:
         return f"{name:<34}" + "".join(f"{value:>22}" for value in values)
@@ -92,7 +92,7 @@ COLOURS: Final = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564
 
 
 def plot(runs: Sequence[Run], host: str) -> str:
-    """Latency above, CPU time a message below, over the rate offered; both axes logarithmic."""
+    """Latency above, CPU time per message below, over the offered rate; both axes are logarithmic."""
     if len(runs) < 2:
         return _svg(PANEL, [_text(LEFT, 40, "one rate is no plot")])
     rates = [run.rate for run in runs]

@@ -52,15 +52,15 @@ publish = "tcp://127.0.0.1:{port}"
 """
 
 UP: Final = "from tickplant import cli; from tickplant.runtime import lineage; lineage.die_with_parent(); cli.main()"
-"""`tickplant`, which does not outlive the benchmark, not even a killed one."""
+"""Runs `tickplant` so that it does not outlive the benchmark, even a killed one."""
 
 
 class ProcessError(Exception):
-    """A process of the benchmark did not do its part."""
+    """A process of the benchmark failed to do its part."""
 
 
 def cpu_ns(pid: int) -> int:
-    """CPU time of a process and all its threads, those that ended included. Raises ProcessError where it is gone.
+    """CPU time of a process and all its threads, including ended ones. Raises ProcessError if the process is gone.
 
     The kernel's clock of another process, `clock_getcpuclockid(3)`: nanoseconds, where /proc/PID/stat has 10 ms ticks.
     """
@@ -80,7 +80,7 @@ class Usage(NamedTuple):
 
 
 def usage(pid: int) -> Usage:
-    """Of a process. Raises ProcessError where it is gone."""
+    """The usage of a process. Raises ProcessError if it is gone."""
     switches = rss_kib = 0
     try:
         for status in Path(f"/proc/{pid}/task").glob("*/status"):
@@ -93,7 +93,7 @@ def usage(pid: int) -> Usage:
 
 
 def free_port() -> int:
-    """A port whose next one is free as well: PUB and ROUTER stand side by side."""
+    """A free port whose successor is free as well, for PUB and ROUTER."""
     while True:
         with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError, OverflowError):
             first.bind(("127.0.0.1", 0))
@@ -103,7 +103,7 @@ def free_port() -> int:
 
 
 def read_line(process: subprocess.Popen[bytes], what: str, timeout_s: float) -> str:
-    """The next line of a process's stdout. Raises ProcessError where none comes."""
+    """The next line of a process's stdout. Raises ProcessError if none comes."""
     assert process.stdout is not None
     descriptor = process.stdout.fileno()
     deadline_s = time.monotonic() + timeout_s
@@ -119,7 +119,7 @@ def read_line(process: subprocess.Popen[bytes], what: str, timeout_s: float) -> 
 
 @contextlib.contextmanager
 def child(*words: str, stdin: int = subprocess.DEVNULL) -> Iterator[subprocess.Popen[bytes]]:
-    """`python WORDS` with its stdout in a pipe; ended, by force if need be, afterwards."""
+    """`python WORDS` with its stdout in a pipe; ended after the block, by force if necessary."""
     # A session of its own: Ctrl-C ends the benchmark, which then ends its children in order.
     process = subprocess.Popen([sys.executable, *words], stdin=stdin, stdout=subprocess.PIPE, start_new_session=True)
     try:
@@ -146,7 +146,7 @@ class Sent(NamedTuple):
     connections: int
 
     def frames_of(self, stream: str) -> int:
-        """Of one kind of stream, all symbols together."""
+        """Frames of one kind of stream, all symbols together."""
         return sum(count for name, count in self.frames.items() if name.endswith(f"@{stream}"))
 
 
@@ -160,12 +160,12 @@ class Sim:
         self.rest_url = f"http://{address}"
 
     def ledger(self) -> dict[str, Any]:
-        """What it has sent."""
+        """The venue's ledger of what it has sent."""
         answer = httpx.get(f"{self.rest_url}/sim/ledger", timeout=30.0, trust_env=False)
         return cast("dict[str, Any]", answer.json())
 
     def sent(self) -> Sent:
-        """What it has sent so far, over all connections there have been."""
+        """What the venue has sent so far, over all connections."""
         ledger = self.ledger()
         frames: dict[str, int] = {}
         last_ids: dict[str, int] = {}
@@ -178,7 +178,7 @@ class Sim:
 
 @contextlib.contextmanager
 def sim(messages_per_s: float, **options: Any) -> Iterator[Sim]:
-    """A synthetic market with evenly spaced arrivals, unless `options` (of SimSpec) say otherwise."""
+    """A simulated venue with evenly spaced messages, unless `options` (of SimSpec) say otherwise."""
     spec = {"symbols": SYMBOLS, "messages_per_s": messages_per_s, "burstiness": 0.0, "log_level": "error", **options}
     with tempfile.TemporaryFile() as file:
         file.write(json.dumps(spec).encode())
@@ -189,14 +189,14 @@ def sim(messages_per_s: float, **options: Any) -> Iterator[Sim]:
 
 
 class Running(Protocol):
-    """What is compared: the plant, or the rival."""
+    """A system to compare: the plant, or the rival."""
 
     form: str  # of its messages, see bench/subscriber.py
     publish: str  # where subscribers attach
     pids: dict[str, int]  # of all its processes, by role
 
     def check(self, venue: Sim) -> None:
-        """Raise AssertionError where it has not done its work."""
+        """Raise AssertionError if the system has not done its work."""
         ...
 
 
@@ -216,7 +216,7 @@ class Plant:
         self._control = cfg.control_address(self.run_dir)
 
     def status(self) -> Status:
-        """Of the supervisor. Raises ControlError."""
+        """The supervisor's status. Raises ControlError."""
         client = ControlClient(self._control, "bench")
         try:
             return cast("Status", client.request(GetStatus(), timeout_s=1.0))
@@ -224,7 +224,7 @@ class Plant:
             client.close()
 
     def wait_until_up(self) -> None:
-        """Return when every process is ready. Raises ProcessError."""
+        """Return once every process is ready. Raises ProcessError."""
         deadline_s = time.monotonic() + START_S
         while time.monotonic() < deadline_s:
             if self._process.poll() is not None:
@@ -242,11 +242,11 @@ class Plant:
         raise ProcessError(f"the plant was not up within {START_S:g} s")
 
     def counters(self, role: str) -> list[Counters]:
-        """What the processes of a role have counted, as of their last reports."""
+        """The counters of a role's processes, from their last reports."""
         return [process.counters for process in self.status().processes if process.role == role]
 
     def decoded(self) -> dict[str, int]:
-        """Frames of each of STREAM_OF that the feeds have made records of, and GAPs as `gap`."""
+        """Frames of each of STREAM_OF that the feeds have turned into records, and GAPs as `gap`."""
         kinds: Counter[str] = Counter()
         for counters in self.counters("feed"):
             assert isinstance(counters["kinds"], dict)
@@ -254,9 +254,9 @@ class Plant:
         return {"trade": kinds["trade"], "quote": kinds["quote"] // 2, "gap": kinds["gap"]}
 
     def check(self, venue: Sim) -> None:
-        """All that the venue has sent was decoded, nothing was lost, and every process still is the one it was.
+        """Assert that all frames of the venue were decoded, nothing was lost, and no process was restarted.
 
-        What a feed has counted is known as of its last report, so this waits for the next one or two.
+        A feed's counts are known only from its last report, so this waits for the next one or two.
         """
         sent = venue.sent()
         frames = {name: sent.frames_of(stream) for name, stream in STREAM_OF.items()}
@@ -284,7 +284,7 @@ def plant(venue: Sim) -> Iterator[Running]:
 
 @contextlib.contextmanager
 def up(text: str) -> Iterator[Plant]:
-    """A plant of this configuration, with `{port}`, in a temporary folder; afterwards nothing of it is left."""
+    """A plant of this configuration, with `{port}`, in a temporary folder; it leaves nothing behind."""
     with tempfile.TemporaryDirectory(prefix="tickplant-bench-") as name:
         folder = Path(name)
         port = free_port()
@@ -307,7 +307,7 @@ def up(text: str) -> Iterator[Plant]:
 
 
 def _end(process: subprocess.Popen[bytes], running: Plant) -> None:
-    """Drain the plant; where it does not obey, kill it and remove what it leaves."""
+    """Drain the plant; if it does not obey, kill it and remove its remains."""
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(STOP_S)
@@ -328,7 +328,7 @@ class Rival:
         self.pids = {"rival": pid}
 
     def check(self, venue: Sim) -> None:
-        """It keeps no counts; its subscriber does."""
+        """Nothing to check: the rival keeps no counts; its subscriber does."""
 
 
 @contextlib.contextmanager

@@ -1,13 +1,13 @@
-"""DuckDB over a store, beside DuckDB over Parquet with the same columns; and what is read of a store without SQL.
+"""DuckDB over a store, compared with DuckDB over Parquet of the same columns; and reading a store without SQL.
 
     recording, COPIES times one after another ──> journal, chunks of 64 Ki ──> tickplant.duckdb ──┐
                                               └──> Parquet, zstd, row groups of 1 Mi ──> DuckDB ──┴─> compared
 
-Both have the same rows, columns and types (prices as float64, then as decimals), one thread, and are read from the
-page cache. The answers are compared before anything is timed. Times are CPU time of this process.
+Both have the same rows, columns and types (prices as float64, then as decimals), use one thread, and read from the page
+cache. The answers are compared before anything is timed. Times are CPU time of this process.
 
-Without SQL: all rows, two columns, and RANGES ranges of RANGE_ROWS rows at random, as arrays of the stored integers;
-beside pyarrow over Parquet with the same columns, and for ranges beside a table of DuckDB's own file as well.
+Without SQL: all rows, two columns, and RANGES random ranges of RANGE_ROWS rows, as arrays of the stored integers;
+compared with pyarrow over Parquet of the same columns, and ranges also with a table in DuckDB's own file.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def run(repeats: int, quick: bool) -> list[Result]:
 
 
 def _arrays(store: Store, folder: Path, count: int, repeats: int) -> list[Result]:
-    """All columns and two of them."""
+    """Measure all columns, and two of them."""
     results = []
     path = folder / "integers.parquet"
     pq.write_table(
@@ -117,7 +117,7 @@ def _arrays(store: Store, folder: Path, count: int, repeats: int) -> list[Result
 
 
 def _ranges(stores: Mapping[str, Store], folder: Path, count: int, repeats: int) -> list[Result]:
-    """Ranges at random, by receive time, of stores by the rows of their chunks."""
+    """Measure random ranges of receive time, in stores by the rows of their chunks."""
     times = np.sort(stores["64 Ki"].ticks(columns=("recv_ns",), prices="integer").numpy()["recv_ns"])
     firsts = np.random.default_rng(1).integers(0, count - RANGE_ROWS, RANGES)
     asked = [(int(times[first]), int(times[first + RANGE_ROWS])) for first in firsts]
@@ -187,7 +187,7 @@ def _cpu_s(work: Callable[[], object]) -> float:
 
 
 def fill(data_dir: Path, copies: int, chunk_records: int = 1 << 16) -> tuple[Store, int, int]:
-    """A store with the recording so many times; how many records it has, and how long one of them is, ns."""
+    """A store with `copies` of the recording; its number of records, and the length of one copy in ns."""
     ticks = recorded_ticks(*RECORDINGS["spot"])
     InstrumentTable.load(data_dir / INSTRUMENTS_FILE).register("binance", "BTCUSDT", 8, 8)
     length_ns = int(ticks["ts_recv"].max() - ticks["ts_recv"].min()) + 1

@@ -1,10 +1,9 @@
-"""Ranges of 1,000 rows out of stores of 1, 10 and 100 million: what one costs must not grow with the store.
+"""Ranges of 1,000 rows in stores of 1, 10 and 100 million: the cost of one must not grow with the store.
 
     recording, again and again ──> journal, chunks of 64, 32, 4 Ki ──> RANGES ranges, two columns
 
-Ranges at random, and ranges one behind another, whose chunk the store still has at hand. All are compared with the
-recording before any is timed, so the one just asked for is another one. CPU time of this process, warm; the median
-counts.
+Random ranges, and adjacent ranges, whose chunk the store still has cached. All are compared with the recording before
+any is timed, so the previous request is always for another range. Median CPU time of this process, warm.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ COLUMNS: Final = ("ts_recv", "price")
 
 
 def range_s(store: Store, copies: int, length_ns: int, *, beside: bool) -> float:
-    """CPU seconds of a range, the median. Raises AssertionError where one has other rows."""
+    """Median CPU seconds of a range. Raises AssertionError if a range has other rows than the recording."""
     ticks = recorded_ticks(*RECORDINGS["spot"])
     times, random = ticks["ts_recv"], np.random.default_rng(1)
     asked = []

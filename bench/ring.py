@@ -1,12 +1,12 @@
-"""The ring between two processes, beside what a user would pick instead, with the same records.
+"""The ring between two processes, compared with what a user would pick instead, with the same records.
 
     this process ──ring | Queue | Pipe | ZeroMQ ipc | iceoryx2──> child      (throughput, in batches)
     this process ──>  child  ──> this process                                 (round trip, a record or a batch)
 
 Throughput: TICK records in batches; the child checks that every `seq` comes once and in order. The ring's producer
-waits for its consumer (gating), so nothing is lost on any of them. Round trip: one record there and one back, from
-Python; both sides spin on the ring, as lossy consumers, and block on the others; the median of many trips. iceoryx2 is
-measured by `ring_peers`, where it is installed.
+waits for its consumer (gating), so none of the transports loses records. Round trip: one record there and one back,
+from Python, the median of many trips; both sides spin on the ring, as lossy consumers, and block on the others.
+`ring_peers` measures iceoryx2, if installed.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ def ring_ends(directory: str, outward: str, inward: str, mode: Mode) -> Iterator
 
 @contextlib.contextmanager
 def queue_ends(outward: Any, inward: Any) -> Iterator[tuple[Send, Receive]]:
-    """multiprocessing.Queue of numpy arrays, as one would write it."""
+    """multiprocessing.Queue of numpy arrays, in the obvious way."""
     yield outward.put, inward.get
 
 
 @contextlib.contextmanager
 def pipe_ends(connection: Connection) -> Iterator[tuple[Send, Receive]]:
-    """multiprocessing.Pipe, raw bytes, which is its fastest use."""
+    """multiprocessing.Pipe with raw bytes, its fastest use."""
     yield (
         lambda records: connection.send_bytes(records.view(np.uint8).data),
         lambda: np.frombuffer(connection.recv_bytes(), TICK),
@@ -98,10 +98,10 @@ def zmq_ends(outward: str, inward: str, *, bind: bool) -> Iterator[tuple[Send, R
 
 @contextlib.contextmanager
 def iceoryx2_ends(outward: str, inward: str) -> Iterator[tuple[Send, Receive]]:
-    """Samples of iceoryx2, as fast as its Python binding allows: written in place, looked at in place, spinning.
+    """Samples of iceoryx2, as fast as its Python binding allows: written in place, read in place, spinning.
 
-    A subscriber that is behind makes the publisher try again at once: letting the library wait, which sleeps, takes ten
-    times as long.
+    When the subscriber is behind, the publisher retries at once: the library's own wait, which sleeps, takes ten times
+    as long.
     """
     ice: Any = importlib.import_module("iceoryx2")
     ice.set_log_level(ice.LogLevel.Error)
@@ -136,7 +136,7 @@ def iceoryx2_ends(outward: str, inward: str) -> Iterator[tuple[Send, Receive]]:
 
 
 def child(kind: str, arguments: tuple[Any, ...], options: dict[str, Any], work: str, count: int) -> None:
-    """The other process: echo each of `count` records, or check them and say at the end what came."""
+    """The other process: echo each of `count` records, or check them and report the result at the end."""
     with ENDS[kind](*arguments, **options) as (send, receive):
         send(np.zeros(1, TICK))  # ready
         if work == "echo":
@@ -166,7 +166,7 @@ ENDS: Final[dict[str, Callable[..., contextlib.AbstractContextManager[tuple[Send
 
 @contextlib.contextmanager
 def connected(kind: str, work: str, count: int) -> Iterator[tuple[Send, Receive]]:
-    """Both processes ready; this one's ends."""
+    """Start the child; yields this process's ends once both are ready."""
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(tempfile.TemporaryDirectory())
         theirs: tuple[Any, ...]
@@ -204,7 +204,7 @@ def connected(kind: str, work: str, count: int) -> Iterator[tuple[Send, Receive]
 
 
 def throughput(kind: str, count: int) -> float:
-    """Records per second, from the first batch sent until the other side says that all came."""
+    """Records per second, from the first batch sent until the other side reports that all have come."""
     batches = np.zeros(count, TICK)
     batches["seq"] = np.arange(count)
     with connected(kind, "count", count) as (send, receive):
@@ -219,7 +219,7 @@ def throughput(kind: str, count: int) -> float:
 
 
 def round_trip_us(kind: str, count: int, batch_records: int = 1) -> float:
-    """Median microseconds for so many records there and back, from Python to Python."""
+    """Median microseconds for a batch of records there and back, from Python to Python."""
     records = np.zeros(count * batch_records, TICK)
     records["seq"] = np.arange(len(records)) // batch_records
     trips_ns = np.zeros(count, np.int64)
@@ -236,7 +236,7 @@ def round_trip_us(kind: str, count: int, batch_records: int = 1) -> float:
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
-    """Throughput and round trip of ring, ZeroMQ, Pipe and Queue."""
+    """Measure throughput and round trip of ring, ZeroMQ, Pipe and Queue."""
     prepare_kernels()
     scale = 50 if quick else 1
     rivals = {"zmq": "ZeroMQ PUSH/PULL over ipc", "pipe": "multiprocessing.Pipe", "queue": "multiprocessing.Queue"}

@@ -1,10 +1,10 @@
-"""The ring beside iceoryx2's Python binding and a bare memcpy, in batches of 256 records. `make bench-peers`.
+"""The ring, compared with iceoryx2's Python binding and a bare memcpy, in batches of 256 records. `make bench-peers`.
 
     this process ──ring | iceoryx2──> child      (throughput)
     this process ──> child ──> this process      (round trip)
-    one array ──> a buffer that fits the cache   (memcpy: what any of them must do at least)
+    one array ──> a buffer that fits the cache   (memcpy: the least that any of them must do)
 
-The three take turns. What came is checked as in `ring`, whose ends these are.
+The three take turns. The ends and the checks are those of `ring`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def memcpy(count: int) -> float:
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
-    """Rate and round trip of ring and iceoryx2, and the rate of memcpy."""
+    """Measure rate and round trip of ring and iceoryx2, and the rate of memcpy."""
     if importlib.util.find_spec("iceoryx2") is None:
         raise FileNotFoundError("iceoryx2 is not installed here: `make bench-peers` has it")
     prepare_kernels()

@@ -1,7 +1,7 @@
-"""Looks at a feed's ring from outside, now and then: when a frame's records were there, and when they were durable.
+"""Samples a feed's ring from outside: when a frame's records were in the ring, and when they were durable.
 
-Twenty times a second it waits for the next record, spinning, and compares the clock with the record's `ts_recv`. When
-the writer commits that record it is durable; how long that took is known to a twentieth of a second, as flushes are a
+Twenty times a second it spins until the next record, and compares the clock with the record's `ts_recv`. The record is
+durable once the writer commits it; this time is known to a twentieth of a second, which is enough, as flushes are a
 second apart. Costs a percent or two of a core.
 """
 
@@ -24,7 +24,7 @@ LABEL: Final = "bench"
 
 
 class RingWatch:
-    """Samples while it is entered, in a thread. `published_ns` and `durable_ns` are times since the frame was read."""
+    """A context manager that samples in a thread. `published_ns`, `durable_ns`: times since the frame was read."""
 
     def __init__(self, plant: Plant, feed: str, writer: str) -> None:
         prepare_kernels()

@@ -1,7 +1,7 @@
 """`python -m bench.rival WS_URL ADDRESS`: what one would write in an afternoon instead of a plant, for comparison.
 
-One process: `websockets`, `json`, floats, one JSON message a venue message on a ZeroMQ PUB socket, numbered by topic
-so that a subscriber sees losses. No book, no bars, nothing stored: it does less than the plant that it stands beside.
+One process: `websockets`, `json`, floats, and one JSON message per venue message on a ZeroMQ PUB socket, numbered by
+topic so that a subscriber sees losses. It has no book and no bars, and stores nothing: it does less than the plant.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def normalise(event: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 async def record(ws_url: str, publish: str) -> None:
-    """Until cancelled."""
+    """Receive and publish until cancelled."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = context.socket(zmq.PUB)
     socket.set(zmq.SNDHWM, 10_000)  # as the engine's

@@ -1,9 +1,10 @@
-"""Scans over mapped days (`Store.scan(…).days()`), warm: records/s over all columns, GB/s on price and time alone.
+"""Scans over mapped days (`Store.scan(…).days()`), warm: records/s over all columns, GB/s over price and time alone.
 
     journal ──Scan.days, once──> columns in files ──mmap──> sums and extremes, one pass a column
 
-Each scan touches every value: integers are summed. Beside it the same sums over what `Store.blocks` decodes, and over
-the same columns as Arrow files, memory-mapped. All are compared before anything is timed. CPU of one core.
+Each scan touches every value: integers are summed. It is compared with the same sums over columns that `Store.blocks`
+decodes, and over memory-mapped Arrow files of the same columns. All sums must be equal before anything is timed. CPU
+time of one core.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _sum(values: NDArray[Any]) -> int:
 
 
 def mapped(store: Store, names: Sequence[str]) -> Sums:
-    """Over mapped days."""
+    """The sums over mapped days."""
     sums = dict.fromkeys(names, 0)
     for day in store.scan().days(names):
         for name in names:
@@ -71,7 +72,7 @@ def mapped(store: Store, names: Sequence[str]) -> Sums:
 
 
 def decoded(store: Store, names: Sequence[str]) -> Sums:
-    """Over decoded chunks."""
+    """The sums over decoded chunks."""
     sums = dict.fromkeys(names, 0)
     for block in store.blocks("feed", Schema.TICK, Selection(), names):
         for name in names:
@@ -80,7 +81,7 @@ def decoded(store: Store, names: Sequence[str]) -> Sums:
 
 
 def arrow(path: Path, names: Sequence[str]) -> Sums:
-    """Over an Arrow file, memory-mapped."""
+    """The sums over a memory-mapped Arrow file."""
     with pa.memory_map(str(path)) as file:
         table = pa.ipc.open_file(file).read_all()
         return {name: int(pc.sum(table[name]).as_py()) for name in names}

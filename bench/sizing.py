@@ -1,11 +1,11 @@
-"""What a plant costs by rate, symbols and subscribers, and a model of it: the numbers of docs/performance.md.
+"""The cost of a plant by rate, symbols and subscribers, and a model of it: the numbers in docs/performance.md.
 
     venue ══ws══> feed ──ring──> engine ══ZeroMQ PUB══> subscribers (`crowd`), 1 to 500
                      ╰──ring──> writer                                            1 to 5,000 symbols
 
-CPU time of each process in percent of one core, at points that differ in one of the three. The model is linear, each
-process in what drives it, fitted to all points by least squares of the relative error; how far it is off at the worst
-point is a result too. The check: every subscriber has as many records as the venue's ledger says, from the first on.
+CPU time of each process in percent of one core, at points that differ in one of the three. The model of each process is
+linear in what drives its cost, fitted to all points by least squares of the relative error; the error at the worst
+point is a result too. The check: every subscriber has as many records as the venue's ledger, from the first on.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ SECONDS: Final = 8.0
 WARM_UP_S: Final = 2.0
 ATTACH_S: Final = 6.0
 READS_PER_S: Final = 400.0
-"""Of a venue that sends every 2 ms: for what a feed and an engine are woken, at the most."""
+"""With a venue that sends every 2 ms: the most wake-ups per second of a feed and an engine."""
 
 ROLES: Final = ("feed", "engine", "writer", "supervisor")
 
 
 class Point(NamedTuple):
-    """What a plant is asked to do."""
+    """The load on a plant."""
 
     rate: int  # messages/s of the venue, trades and best prices
     symbols: int = 3
@@ -50,7 +50,7 @@ QUICK_POINTS: Final = (Point(200), Point(1_000), Point(10_000), Point(1_000, sym
 
 
 class Measured(NamedTuple):
-    """One point; CPU in percent of one core."""
+    """The results at one point; CPU time in percent of one core."""
 
     point: Point
     cpu: dict[str, float]  # by role
@@ -59,7 +59,7 @@ class Measured(NamedTuple):
 
     @property
     def reads_per_s(self) -> float:
-        """At the most, see READS_PER_S."""
+        """An upper bound, see READS_PER_S."""
         return min(float(self.point.rate), READS_PER_S)
 
 
@@ -68,11 +68,11 @@ DRIVERS: Final = {
     "engine": ("a read", "a message", "a message published", "a message sent to a subscriber"),
     "writer": ("a second", "a message"),
 }
-"""What the cost of a process is made of."""
+"""What drives the cost of each process."""
 
 
 def drivers(measured: Measured, role: str) -> list[float]:
-    """How often that happens in a second."""
+    """How often each driver of a role occurs per second."""
     count = {
         "a second": 1.0,
         "a read": measured.reads_per_s,
@@ -84,7 +84,7 @@ def drivers(measured: Measured, role: str) -> list[float]:
 
 
 def measure(point: Point, seconds: float) -> Measured:
-    """Raises ProcessError, and AssertionError where a subscriber lacks a record."""
+    """Measure one point. Raises ProcessError, and AssertionError if a subscriber lacks a record."""
     symbols = tuple(f"S{number:04d}USDT" for number in range(point.symbols))
     limit = int(point.rate * (WARM_UP_S + seconds + 1.0))
     with contextlib.ExitStack() as stack:
@@ -130,7 +130,7 @@ def measure(point: Point, seconds: float) -> Measured:
 
 
 def fit(runs: list[Measured], role: str) -> tuple[NDArray[np.float64], float]:
-    """µs for each driver of a role, none below 0, and the relative error of the model at the worst point."""
+    """Cost in µs of each driver of a role, none below 0, and the relative error of the model at the worst point."""
     features = np.array([drivers(one, role) for one in runs])
     percent = np.array([one.cpu[role] for one in runs])
     used = list(range(features.shape[1]))
@@ -145,7 +145,7 @@ def fit(runs: list[Measured], role: str) -> tuple[NDArray[np.float64], float]:
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
-    """Each point, then the model."""
+    """Measure each point, then fit the model."""
     del repeats  # the points are many, and the model is their mean
     runs = [measure(point, 2.0 if quick else SECONDS) for point in (QUICK_POINTS if quick else POINTS)]
     machine = host()

@@ -1,13 +1,13 @@
-"""The same ticks in a store and in what a user would pick instead: bytes a record, writing, reading, ranges.
+"""The same ticks in a store and in what a user would pick instead: bytes per record, writing, reading, ranges.
 
     recording, COPIES times ──> columns ──> store: journal, daily files ──┐
                                        ├──> Parquet, pcodec, ArcticDB     ├─> columns again, compared
                                        └──> DuckDB's tables, chdb's       ┘
 
-All keep all fields. What is read is compared with what was written before anything is timed. Times are CPU time of
-this process, of all its threads, on a single core, since threads that share a cache count for more than their work;
-files are read from the page cache. A range is RANGE_ROWS rows at random, two columns; the one before is another one. Of
-market by order, a file of Databento's as it is compressed there, beside a store of it.
+All keep all fields. Everything read is compared with what was written before anything is timed. Times are CPU time of
+all threads of this process, on a single core, since threads that share a cache cost more than their work; files are
+read from the page cache. A range is RANGE_ROWS rows at a random place, two columns; the previous range is always
+another one. For market by order, a Databento file with its own compression is compared with a store of it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Columns = dict[str, NDArray[Any]]
 
 
 class Keeper(Protocol):
-    """What keeps columns on disk."""
+    """Keeps columns on disk."""
 
     def write(self, columns: Columns) -> None:
         """Store them."""
@@ -61,11 +61,11 @@ class Keeper(Protocol):
         """All rows of these columns, in order."""
 
     def between(self, start_ns: int, end_ns: int) -> Columns:
-        """The columns TWO, of rows received in this half-open range."""
+        """The columns TWO of the rows received in this half-open range."""
 
 
 class _Tickplant:
-    """The journal of a store, in chunks of 64 Ki; or the daily files that a compaction makes of it."""
+    """The journal of a store, in chunks of 64 Ki; or the daily files that a compaction makes from it."""
 
     def __init__(self, folder: Path, *, daily: bool = False) -> None:
         self._folder, self._daily = folder, daily
@@ -92,7 +92,7 @@ class _Tickplant:
 
 
 class _Parquet:
-    """One file by pyarrow, compressed by zstd; tuned: the encoding that makes a column smallest."""
+    """One file by pyarrow, compressed by zstd; tuned: with the smallest encoding of each column."""
 
     def __init__(self, folder: Path, *, tuned: bool = False) -> None:
         self._path, self._tuned = folder / "ticks.parquet", tuned
@@ -117,7 +117,7 @@ class _Parquet:
 
 
 class _Pcodec:
-    """Each column by itself, in pages of its own choice."""
+    """Each column by itself, in pages chosen by pcodec."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -248,12 +248,12 @@ def _cpu_s(work: Callable[[], object]) -> float:
 
 
 def bytes_in(folder: Path) -> int:
-    """On disk: LMDB's file has holes."""
+    """Bytes on disk, as LMDB's file has holes."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
 def make_columns(copies: int) -> Columns:
-    """The spot recording so many times, one behind the other; receive times never step back, as some peers want."""
+    """`copies` of the spot recording, one after another; receive times never step back, as some peers require."""
     ticks = recorded_ticks(*RECORDINGS["spot"])
     length_ns = int(ticks["ts_recv"].max() - ticks["ts_recv"].min()) + 1
     columns = {name: np.tile(ticks[name], copies) for name in NAMES}
@@ -265,7 +265,7 @@ def make_columns(copies: int) -> Columns:
 
 
 def measure(keeper: Keeper, folder: Path, columns: Columns, repeats: int) -> dict[str, float]:
-    """What one keeper needs, by what is measured. Raises AssertionError where it gives something else back."""
+    """The results of one keeper, by measure. Raises AssertionError if it returns other data than it was given."""
     rows = len(columns["seq"])
     times = columns["ts_recv"]
     write_s = _cpu_s(partial(keeper.write, columns))
@@ -290,7 +290,7 @@ def measure(keeper: Keeper, folder: Path, columns: Columns, repeats: int) -> dic
 
 
 def orders(folder: Path) -> Result:
-    """Market by order: a file of Databento's, compressed as Databento does, beside the daily files of a store."""
+    """Market by order: a Databento file, with Databento's compression, compared with the daily files of a store."""
     path = DATA / ORDERS
     if not path.exists():
         raise FileNotFoundError(f"{path.name} is not beside the project")
@@ -310,7 +310,7 @@ def orders(folder: Path) -> Result:
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
-    """See the module. Raises FileNotFoundError where the recordings or the peers are not here."""
+    """See the module. Raises FileNotFoundError if the recordings or the peers are not available."""
     os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
     columns = make_columns(1 if quick else COPIES)
     rows = len(columns["seq"])

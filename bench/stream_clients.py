@@ -1,6 +1,6 @@
-"""Clients of one stream of a gateway, all in this process: each checks that nothing is missing, and notes ages.
+"""Clients of one stream of a gateway, all in this process. Each checks that nothing is missing, and notes ages.
 
-A client that is cut off comes back with its cursor, as a browser does.
+A client that is cut off reconnects with its cursor, as a browser does.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RETRY_S: Final = 1.0  # as the stream tells a browser
 
 
 class Crowd:
-    """So many clients of one topic."""
+    """Many clients of one topic."""
 
     def __init__(self, port: int, topic: str) -> None:
         self.clients: list[Client] = []
@@ -31,7 +31,7 @@ class Crowd:
         self._topic = topic
 
     async def join(self, count: int, *, reading: bool = True) -> None:
-        """Connect more; those that do not read are no members of `clients`."""
+        """Connect more clients; those that do not read are not in `clients`."""
         for _ in range(count):
             client = Client(self, self._topic, returns=reading)
             await client.connect(self._port)
@@ -41,22 +41,22 @@ class Crowd:
                 client.transport.pause_reading()
 
     def reached(self, seq: int) -> bool:
-        """Whether all have everything before `seq`."""
+        """Whether all clients have everything before `seq`."""
         return all(client.expected >= seq for client in self.clients)
 
     def p99_ms(self) -> float:
-        """Age of an event, from the engine's publication to the client."""
+        """The age of events, from the engine's publication to the client."""
         return float(np.percentile(self.ages_ms, 99))
 
     def end(self) -> None:
-        """Let all connections go."""
+        """Close all connections."""
         self.ended = True
         for client in self.clients:
             client.transport.abort()
 
 
 class Client(asyncio.Protocol):
-    """One of them."""
+    """One client."""
 
     transport: Any
 
@@ -70,7 +70,7 @@ class Client(asyncio.Protocol):
         self._port = 0
 
     async def connect(self, port: int) -> None:
-        """Raises OSError."""
+        """Connect. Raises OSError."""
         self._port = port
         await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", port)
 
@@ -82,7 +82,7 @@ class Client(asyncio.Protocol):
         transport.write(head + (b"last-event-id: " + self._cursor + b"\r\n" if self._cursor else b"") + b"\r\n")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Come back, unless all is over."""
+        """Reconnect, unless the test has ended."""
         if self._returns and not self._crowd.ended:
             self._later()
 
@@ -100,7 +100,7 @@ class Client(asyncio.Protocol):
             self._crowd.resumed += 1
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come."""
+        """Take received data."""
         now_ns = time.time_ns()
         *events, self._rest = (self._rest + data).split(b"\n\n")
         for event in events:

@@ -1,8 +1,8 @@
-"""`python -m bench.subscriber FORMAT ADDRESS ROWS FILE`: a subscriber as a user would write it, keeping the times.
+"""`python -m bench.subscriber FORMAT ADDRESS ROWS FILE`: a subscriber as a user would write it, which notes times.
 
-FORMAT is `ticks` (a tickplant engine: plain pyzmq and numpy) or `json` (bench/rival.py: pyzmq and json). Takes trades
-and quotes of every symbol until its stdin is closed, then writes its notes to FILE (`ROW`) and ends. Records of one
-message that the venue's socket gave in one read share a row, so that taking notes costs little at any rate.
+FORMAT is `ticks` (a tickplant engine: plain pyzmq and numpy) or `json` (bench/rival.py: pyzmq and json). It takes
+trades and quotes of every symbol until its stdin is closed, then writes its notes to FILE (`ROW`) and ends. Records of
+one message that came in one read from the venue's socket share a row, so that notes cost little at any rate.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TOPICS: Final = tuple(f"binance.{symbol}.{channel}" for symbol in SYMBOLS for ch
 
 
 class Rows:
-    """Preallocated, so that taking a note costs little."""
+    """Preallocated rows, so that taking a note costs little."""
 
     def __init__(self, capacity: int) -> None:
         self.rows = np.zeros(capacity, ROW)
@@ -47,7 +47,7 @@ class Rows:
         self.topics: dict[bytes, int] = {}
 
     def room(self, topic: bytes, count: int) -> NDArray[np.void]:
-        """The next rows, of this topic."""
+        """The next rows, for this topic."""
         rows = self.rows[self.used : self.used + count]
         if len(rows) < count:
             sys.exit("the subscriber has no room for so many rows: give it more")
@@ -57,7 +57,7 @@ class Rows:
 
 
 def take_ticks(frames: list[bytes], now_ns: int, rows: Rows) -> None:
-    """One message of an engine."""
+    """Take one message of an engine."""
     topic, head, payload = frames
     ticks = np.frombuffer(payload, TICK)
     header = np.frombuffer(head, WIRE_HEADER)[0]
@@ -75,7 +75,7 @@ def take_ticks(frames: list[bytes], now_ns: int, rows: Rows) -> None:
 
 
 def take_json(frames: list[bytes], _: int, rows: Rows) -> None:
-    """One message of the rival: a quote is one message, not two records."""
+    """Take one message of the rival: a quote is one message, not two records."""
     topic, payload = frames
     message = json.loads(payload)
     now_ns = time.time_ns()  # what was sent is usable when it is parsed; a view of ticks takes no such step

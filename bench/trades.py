@@ -1,7 +1,7 @@
-"""`python -m bench.trades`: sends Binance trades to whoever connects to `/FRAMES/PACE`; its port goes to stdout.
+"""`python -m bench.trades`: sends Binance trades to each client of `/FRAMES/PACE`; prints its port.
 
-PACE is frames a second, each in a write of its own; 0 is as fast as they are taken. Imports the standard library only:
-it must not be what is measured.
+PACE is frames per second, each in a write of its own; 0 is as fast as the client takes them. Imports only the standard
+library: the server must not be the bottleneck.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""From socket to ring: Binance trades per CPU second, for both transports, beside `websockets` with `json.loads`.
+"""From socket to ring: Binance trades per CPU second, for both transports, compared with `websockets` and `json.loads`.
 
-A server in a process of its own sends prepared frames, either as fast as they are taken (each read brings many) or
-one at a time at a steady pace (each read brings one, which is what a calm market looks like). Counted is the CPU time
-of this process between the first and the last frame: TLS is left out, kernel time of the socket is in. Afterwards the
-ring, or the list of the rival, must hold every trade once and in order.
+A server in a process of its own sends prepared frames, either as fast as they are taken (each read brings many), or one
+at a time at a steady pace (each read brings one, as in a calm market). Measures the CPU time of this process between
+the first and the last frame, without TLS, but with the kernel time of the socket. Afterwards the ring, or the rival's
+list, must hold every trade once and in order.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ PACED_FRAMES: Final = 20_000
 PACE_PER_S: Final = 10_000
 
 Client = Callable[[str, int], Coroutine[Any, Any, float]]
-"""Takes so many frames from an address; returns the CPU seconds between the first and the last."""
+"""Takes a number of frames from an address; returns the CPU seconds between the first and the last."""
 
 
 # The clients: each returns CPU seconds between the first and the last frame.
 
 
 class _Through:
-    """Hands frames to a feed, and notes the CPU time."""
+    """Passes frames to a feed, and notes the CPU time."""
 
     def __init__(self, feed: LiveFeed, expected: int) -> None:
         self.feed = feed
@@ -65,7 +65,7 @@ class _Through:
         """Nothing to subscribe to."""
 
     def on_frames(self, transport: Transport, frames: list[bytes], ts_recv_ns: int) -> None:
-        """One read."""
+        """Take the frames of one read."""
         self.first_s = self.first_s or time.process_time()
         self.feed.link_frames("stream", frames, ts_recv_ns)
         self.reads += 1
@@ -75,7 +75,7 @@ class _Through:
             self.done.set()
 
     def on_closed(self, transport: Transport, reason: str) -> None:
-        """The end, early or not."""
+        """Note the end, early or not."""
         self.done.set()
 
 
@@ -145,7 +145,7 @@ def _check(ids: list[int], count: int) -> None:
 RIVAL: Final = "websockets + json.loads"
 
 LOOPS: Final[dict[str, Callable[[], asyncio.AbstractEventLoop]]] = {RIVAL: asyncio.new_event_loop}
-"""Event loops: that of feeds but for the rival, which runs on what Python brings."""
+"""Event loops: those of feeds, except that the rival runs on Python's own."""
 
 CLIENTS: Final[dict[str, Client]] = {
     "picows": _plant(picows_transport.connect),
@@ -155,7 +155,7 @@ CLIENTS: Final[dict[str, Client]] = {
 
 
 def run(repeats: int, quick: bool) -> list[Result]:
-    """Messages per CPU second of each client under each load; the clients take turns."""
+    """Measure messages per CPU second of each client under each load; the clients take turns."""
     loads = {
         "many a read": (BURST_FRAMES // (10 if quick else 1), 0),
         "one a read": (PACED_FRAMES // (10 if quick else 1), PACE_PER_S),

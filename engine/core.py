@@ -7,25 +7,25 @@ its ticks alone. A batch is published as it is, then what follows from it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from tickplant.books.market_books import MarketBooks
-from tickplant.derive.derivation import Bench, KeptStream, Moment, Settings, Stream
-from tickplant.derive.registry import BY_SCHEMA, DERIVATIONS, channels_of
-from tickplant.engine import publisher
+from tickplant.derive.derivation import KeptStream, Settings
+from tickplant.derive.registry import channels_of
+from tickplant.engine import batch_kernels, publisher
+from tickplant.engine.batch_kernels import NOTHING_DONE, STARTED
+from tickplant.engine.derived_feed import Feed
 from tickplant.engine.message_memory import Begin
-from tickplant.engine.moments import Schedule
+from tickplant.engine.moments import NEVER
 from tickplant.engine.publisher import Publisher
 from tickplant.engine.retention import Origin
 from tickplant.instruments import Instrument, InstrumentTable
 from tickplant.records import ages, fanout
 from tickplant.records.ages import Ages
-from tickplant.records.arrays import grown
 from tickplant.records.channels import COMMON_STREAMS, OTHER_CHANNELS, TICK_CHANNELS
 from tickplant.records.layouts import TICK, Flag, GapCause, Kind, Schema, Side, StatusCode
 from tickplant.records.notes import make_gaps
@@ -59,57 +59,6 @@ class MomentSink(Protocol):
         """Store parts, each whole or not at all."""
 
 
-class Feed:
-    """The state derived from one ring of ticks."""
-
-    def __init__(
-        self, name: str, settings: Settings, instrument: Callable[[int], Instrument], line: Callable[[int], int]
-    ) -> None:
-        self.origin = Origin(name)  # of what is published now: another one after each hole
-        self.settings = settings
-        self.schedule = Schedule(settings.checkpoint_s)
-        self.books = MarketBooks(settings.max_levels, settings.max_orders, matching=settings.matching)
-        self.begun = False  # with states that are stored
-        self.streams: dict[Schema, Stream] = {}
-        self.moments: dict[Schema, Moment] = {}
-        self._bench = bench = Bench(settings, self.books, instrument, line, self.streams)
-        for entry in DERIVATIONS:
-            if entry.numbers(settings) and entry.make:
-                self.streams[entry.schema] = entry.make(bench)
-            elif entry.numbers(settings) and entry.moment:
-                self.moments[entry.schema] = entry.moment(bench)
-        self.seen = np.zeros(64, np.bool_)  # by instrument id
-        self.ticks = 0
-        self.lost = 0
-
-    def reserve(self, instrument_id: int) -> None:
-        """Make room for instrument ids up to this one."""
-        if instrument_id >= len(self.seen):
-            self.seen = grown(self.seen, 2 * instrument_id)
-        for stream in self.streams.values():
-            stream.reserve(instrument_id)
-
-    def begin_anew(self) -> None:
-        """What follows is of another time: forget all that is open. Books come as snapshots."""
-        self.origin = Origin(self.origin.feed)
-        for schema in self.streams:
-            if (make := BY_SCHEMA[schema].make) and BY_SCHEMA[schema].begins is not Kind.CLEAR:
-                self.streams[schema] = make(self._bench)
-        self.reserve(len(self.seen) - 1)
-
-    def of_books(self, ticks: Records) -> list[tuple[Schema, Records]]:
-        """What ticks that are not of the stream, such as a GAP of our own, lead to: of all that is kept the books."""
-        streams = [schema for schema in self.streams if BY_SCHEMA[schema].begins is Kind.CLEAR]
-        return [(schema, self.books.apply(ticks)) for schema in streams]
-
-    def apply(self, ticks: Records) -> Iterator[tuple[Schema, Records]]:
-        """What the ticks lead to, schema by schema; each is what the later ones are made of, so take them in turn."""
-        made = {Schema.TICK: ticks}
-        for schema, stream in self.streams.items():
-            made[schema] = stream.apply(made)
-            yield schema, made[schema]
-
-
 class Engine:
     """Feeds, and the publisher that they share.
 
@@ -137,6 +86,7 @@ class Engine:
         self._highest = 0  # instrument id of the ticks that were admitted last
         self._latest_ns = 0  # time of receipt, likewise
         self._survey = fanout.prepared_survey()
+        self._take_all = batch_kernels.prepared()
         self._publisher = publisher
         self._sinks = sinks
         self._moments = moments or {}
@@ -227,6 +177,18 @@ class Engine:
 
     def take(self, feed: Feed, ticks: Records) -> None:
         """Publish the next ticks of a feed, and what they change."""
+        now_ns = time.time_ns()
+        outcome = self._take_all(ticks, feed.address, feed.origin.number, now_ns)
+        if outcome != NOTHING_DONE:
+            feed.ticks += len(ticks)
+            self.ages.since_receipt(ticks, now_ns)
+            if outcome == STARTED:
+                if reason := feed.sent_or_why:
+                    self._publisher.go_on_with_ticks(ticks, feed.origin, reason, now_ns)
+                self._hand_on_all(feed, feed.go_on(ticks))
+                if not feed.is_noted:
+                    self._note(feed)
+            return
         ticks = self._admitted(feed, ticks)
         if feed.settings.seeks:
             done = 0
@@ -236,6 +198,11 @@ class Engine:
                 done = place
             ticks = ticks[done:]
         self._take_on(feed, ticks)
+        if len(ticks):
+            self._note(feed)
+
+    def _note(self, feed: Feed) -> None:
+        feed.note(self._known, self._publisher, feed.schedule.due_ns if self._moments else NEVER)
 
     def _take_on(self, feed: Feed, ticks: Records) -> None:
         if not feed.begun and len(ticks):
@@ -260,17 +227,17 @@ class Engine:
         feed.ticks += len(ticks)
         self._publisher.publish_ticks(ticks, feed.origin, highest=self._highest)
         self.ages.since_receipt(ticks, time.time_ns())
-        for schema, records in feed.apply(ticks):
-            if len(records):
-                self._hand_on(feed, schema, records)
-        self._warn(feed)
+        self._hand_on_all(feed, feed.apply(ticks))
 
-    def _hand_on(self, feed: Feed, schema: Schema, records: Records) -> None:
-        new, stored = self._sinks[schema].store(records)
-        self.derived[schema] += len(new)
-        self._publisher.publish_derived(schema, new[:stored], feed.origin)
-        if stored < len(new):
-            self._publisher.publish_derived(schema, new[stored:])
+    def _hand_on_all(self, feed: Feed, made: Iterator[tuple[Schema, Records]]) -> None:
+        """Store and publish what follows from a batch, in turn."""
+        for schema, records in made:
+            new, stored = self._sinks[schema].store(records)
+            self.derived[schema] += len(new)
+            self._publisher.publish_derived(schema, new[:stored], feed.origin)
+            if stored < len(new):
+                self._publisher.publish_derived(schema, new[stored:])
+        self._warn(feed)
 
     def overrun(self, feed: Feed, count: int, position: int, ts_recv: int) -> None:
         """`count` ticks before `position` were overwritten before they were read.
@@ -389,4 +356,5 @@ def warm_up(settings: Settings) -> None:
         pass
     feed.books.of_orders.order_snapshot(0)
     publisher.warm_up(channels_of(settings))
+    batch_kernels.warm_up()
     ages.prepare_kernels()

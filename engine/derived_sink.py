@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.derive.derivation import series_of
+from tickplant.kernels import ANY_RECORDS, brief_kernel, direct
 from tickplant.records.arrays import selected
-from tickplant.records.layouts import Schema
+from tickplant.records.layouts import DTYPES, Schema
 from tickplant.runtime import accounts
 from tickplant.runtime.accounts import Account
+from tickplant.shm.calls import words_of
 from tickplant.shm.ring import OLDEST, Mode, Ring
 
 Records = NDArray[np.void]
@@ -21,6 +23,14 @@ Key = tuple[int, int]
 
 PATIENCE_S: Final = 5.0
 """How long recovered records wait for a writer that takes nothing at all."""
+
+
+@brief_kernel
+def stamp(records: Any, count: int, words: int, first: int) -> None:
+    """Number derived records, `count` of so many words each, from `first` on: `seq` is the last word of each."""
+    flat = words_of(records, count * words)
+    for i in range(count):
+        flat[(i + 1) * words - 1] = first + i
 
 
 class Stored:
@@ -77,6 +87,8 @@ class Output:
         resumes: bool,
         while_waiting: Callable[[], None],
     ) -> None:
+        self._stamp = direct(stamp, ANY_RECORDS, 0, 0, 0)
+        self._words = DTYPES[schema].itemsize // 8
         self.made = 0
         self.dropped = 0
         self.repeated = 0  # records that a predecessor had stored
@@ -113,7 +125,7 @@ class Output:
             records = self._only_new(records)
         first = self.position
         self._next_seq = first + len(records)
-        records["seq"] = np.arange(first, self._next_seq, dtype=np.uint64)
+        self._stamp(records, len(records), self._words, first)
         if self._producer is None or not len(records):
             return records, 0
         self.made += len(records)

@@ -20,11 +20,11 @@ import zmq
 from numpy.typing import NDArray
 
 from tickplant.engine.native_send import send_frame
-from tickplant.kernels import array_at, direct, inlined, kernel
+from tickplant.kernel_calls import pointer
+from tickplant.kernels import ANY_STRIDED_RECORDS, array_at, direct, inlined, kernel
 from tickplant.records import fanout
 from tickplant.records.channel_masks import tick_channels
 from tickplant.records.layouts import DTYPES, TICK
-from tickplant.shm.calls import ANY_STRIDED_RECORDS
 from tickplant.wire import HEADER_BYTES, MESSAGE_RECORDS
 
 Records = NDArray[np.void]
@@ -99,6 +99,7 @@ _COUNT_SHIFT: Final = 32  # of the number of records, in word 1 of a header
 _COUNT_WORD: Final = 1
 _FIRST_WORD: Final = 3
 _TIME_WORD: Final = 4
+_PUBLISHED: Final = (ANY_STRIDED_RECORDS, 0, 0, 0, 0, 0)
 WORD: Final = np.dtype(np.int64)
 KEY_TYPE: Final = np.dtype(np.uint32)
 PLACE_TYPE: Final = np.dtype(np.int32)
@@ -162,7 +163,7 @@ def stopped(state: Words, reason: int, place: int, row: int, key: int) -> int:
 
 @kernel
 def publish(
-    records: Records, stream_address: int, state_address: int, origin: int, begins: bool, publish_ns: int
+    records: Records, stream_address: int, state_address: int, origin: int, begins: int, publish_ns: int
 ) -> int:
     """Publish records, topic by topic, in messages of MESSAGE_RECORDS at most.
 
@@ -171,7 +172,7 @@ def publish(
         stream_address: of the words of the schema, see STREAM_WORDS. All keys are below KEY_COUNT.
         state_address: see above.
         origin: number of whose stream these are, 0 where they are in no store.
-        begins: whether the caller says with which records of a store topics begin.
+        begins: 1 where the caller says with which records of a store topics begin, else 0.
         publish_ns: time of publication that the headers state, ns since 1970.
 
     Returns:
@@ -205,7 +206,7 @@ def publish(
             return stopped(state, CARRY, place, row, key)
         topic_place = topic_of[route]
         topic = topics[topic_place]
-        if topic["route"] != route or topic["origin"] != origin or (begins and topic["begin_seq"] < 0):
+        if topic["route"] != route or topic["origin"] != origin or (begins != 0 and topic["begin_seq"] < 0):
             return stopped(state, CARRY, place, row, key)
         while starts[place] + row < starts[place + 1]:
             while state[KEPT_BYTES] > state[MOST_BYTES]:
@@ -298,10 +299,15 @@ def find(messages: Records, newest: int, oldest: int, first: int, last: int, num
     return count
 
 
-def prepared() -> Callable[[Records, int, int, int, bool, int], int]:
+def prepared() -> Callable[[Records, int, int, int, int, int], int]:
     """The machine code of `publish`, and that of the other kernels for their first use."""
     words, rows = np.zeros(0, np.int64), np.zeros((0, 0), np.int64)
     topics, messages = np.zeros(0, TOPIC), np.zeros(0, MESSAGE)
     direct(find, messages, 0, 0, 0, 0, words)
     direct(forget, topics, messages, words, rows, words, True)
-    return direct(publish, ANY_STRIDED_RECORDS, 0, 0, 0, False, 0)
+    return direct(publish, *_PUBLISHED)
+
+
+def publish_pointer() -> int:
+    """For `kernel_calls.invoke`, see `publish`."""
+    return pointer(publish, *_PUBLISHED)

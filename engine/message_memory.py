@@ -11,7 +11,7 @@ from tickplant.engine import message_kernels as k
 from tickplant.engine import retention
 from tickplant.engine.native_send import Native
 from tickplant.engine.retention import Origin, Past, Source
-from tickplant.records.arrays import grown
+from tickplant.records.arrays import grown, resident
 from tickplant.records.layouts import DTYPES, Schema
 from tickplant.wire import HEADER_BYTES, MESSAGE_RECORDS, TopicInfo, pack_header, unpack_header
 
@@ -141,9 +141,9 @@ class MessageMemory:
         self._names = np.zeros(_FIRST, np.uint8)
         self._names_bytes = 0
         # What is kept, what is about to be, and what is left over where the memory begins anew.
-        self._memory = np.zeros(most_bytes // 8 + 3 * _MESSAGE_WORDS, np.int64)
+        self._memory = resident(most_bytes // 8 + 3 * _MESSAGE_WORDS, np.dtype(np.int64))
         least = HEADER_BYTES + min(_RECORD_BYTES) + k.MESSAGE_BYTES
-        self.messages = np.zeros(most_bytes // least + 2, k.MESSAGE)
+        self.messages = resident(most_bytes // least + 2, k.MESSAGE)
         self.state = np.zeros(k.STATE_SIZE, np.int64)
         self.state[[k.MOST_BYTES, k.STRIDE]] = most_bytes, retention.STRIDE_RECORDS
         self.state[[k.SEND, k.ERROR, k.SOCKET]] = native

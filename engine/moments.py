@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from tickplant.shm.ring import Ring
 
 Records = NDArray[np.void]
+
+NEVER: Final = 2**63 - 1
 
 
 class Schedule:
@@ -23,6 +26,11 @@ class Schedule:
     def __init__(self, period_s: int) -> None:
         self._period_ns = period_s * 10**9
         self._due_ns = 0  # 0: no tick has come yet
+
+    @property
+    def due_ns(self) -> int:
+        """Time of receipt from which it is due; NEVER where nobody wants it."""
+        return self._due_ns if self._period_ns else NEVER
 
     def due(self, ticks: Records, latest_ns: int) -> int:
         """Place of the first tick that the state is due before, `len(ticks)` where none is. Then go on from there.

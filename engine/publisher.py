@@ -26,7 +26,7 @@ from tickplant.records.layouts import DTYPES, Schema
 from tickplant.records.schemas import FACTS
 from tickplant.runtime.client_guard import Guard
 from tickplant.runtime.client_sockets import open_stream, subscriptions
-from tickplant.runtime.config import EngineConfig
+from tickplant.runtime.config import ClientLimits
 from tickplant.wire import TICK_CHANNELS, TopicInfo, make_topic
 
 Records = NDArray[np.void]
@@ -125,7 +125,7 @@ class Publisher:
         lossless: bool = False,
         while_waiting: Callable[[], None] = lambda: None,
         guard: Guard | None = None,
-        limits: EngineConfig = EngineConfig(),  # noqa: B008  # frozen
+        limits: ClientLimits = ClientLimits(),  # noqa: B008  # frozen
     ) -> None:
         # Microseconds, not nanoseconds: below 2**53, so that JSON readers of any language keep it exact.
         self.epoch = time.time_ns() // 1000
@@ -163,6 +163,17 @@ class Publisher:
         if highest > stream.highest or len(ticks) > len(stream.keys):
             stream.reserve_ticks(len(ticks), highest)
         self._send(stream, ticks, origin, begin)
+
+    @property
+    def memory_of_ticks(self) -> tuple[int, int, int, int]:
+        """Both memories of `message_kernels.publish_at`, and room: up to which instrument id, for how many ticks."""
+        stream = self._ticks
+        return stream.address, self._memory.address, stream.highest, len(stream.keys)
+
+    def go_on_with_ticks(self, ticks: Records, origin: Origin, reason: int, publish_ns: int) -> None:
+        """Send what is left of TICK records, where the kernel has stopped for this reason."""
+        batch = self._ticks.address, self._memory.address, origin.number, 0, publish_ns
+        self._go_on(reason, self._ticks, ticks, batch, origin, None)
 
     def publish_derived(
         self, schema: Schema, records: Records, origin: Origin | None = None, *, begin: Begin | None = None
@@ -244,7 +255,7 @@ class Publisher:
     def _send(self, stream: _Stream, records: Records, origin: Origin | None, begin: Begin | None) -> None:
         """Send records, as `k.publish` has it."""
         number = origin.number if origin else 0
-        batch = stream.address, self._memory.address, number, begin is not None, time.time_ns()
+        batch = stream.address, self._memory.address, number, 0 if begin is None else 1, time.time_ns()
         if reason := self._publish(records, *batch):
             self._go_on(reason, stream, records, batch, origin, begin)
 
@@ -253,7 +264,7 @@ class Publisher:
         reason: int,
         stream: _Stream,
         records: Records,
-        batch: tuple[int, int, int, bool, int],
+        batch: tuple[int, int, int, int, int],
         origin: Origin | None,
         begin: Begin | None,
     ) -> None:

@@ -20,7 +20,8 @@ import structlog
 from numpy.typing import NDArray
 
 from tickplant.derive.registry import BY_SCHEMA
-from tickplant.engine.core import Engine, Feed
+from tickplant.engine.core import Engine
+from tickplant.engine.derived_feed import Feed
 from tickplant.engine.derived_sink import Key, Stored
 from tickplant.errors import StoreError
 from tickplant.records.arrays import joined

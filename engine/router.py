@@ -22,7 +22,7 @@ from tickplant.engine.publisher import Publisher
 from tickplant.records.layouts import Flag, Kind, Schema
 from tickplant.runtime.client_guard import Guard
 from tickplant.runtime.client_sockets import Envelope, answer, open_requests, requests
-from tickplant.runtime.config import EngineConfig
+from tickplant.runtime.config import ClientLimits
 from tickplant.wire import (
     GetHistory,
     GetRange,
@@ -71,7 +71,7 @@ class Router:
         history: HistoryLine | None = None,
         shared: Callable[[str, str], bool] = lambda *_: False,
         guard: Guard | None = None,
-        limits: EngineConfig = EngineConfig(),  # noqa: B008  # frozen
+        limits: ClientLimits = ClientLimits(),  # noqa: B008  # frozen
     ) -> None:
         self.served = 0
         self.refused = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.engine.core import Feed
+from tickplant.engine.derived_feed import Feed
 from tickplant.engine.recovery import BATCH_RECORDS, Rebuild
 from tickplant.runtime import accounts
 from tickplant.runtime.accounts import Account

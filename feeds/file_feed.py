@@ -64,7 +64,7 @@ class RecordedFeed(PastFeed):
 
     async def _finish(self) -> None:
         if self._taken and self._taken == self._bad_lines:
-            raise FeedError(f"{self._recording.path}: not a recording: its first line {self._first_bad}")
+            raise FeedError(f"{self._recording.files[0]}: not a recording: its first line {self._first_bad}")
         if self._covered:
             await self._look_for_late(self._covered)
 

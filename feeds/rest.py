@@ -21,7 +21,7 @@ from tickplant.feeds.contract import Answer, Request
 from tickplant.feeds.transports.transport import retry_after_s
 
 TIMEOUT_S: Final = 15.0
-CONNECT_TIMEOUT_S: Final = 5.0
+"""For each step of a request, the connection included: more than a machine that is paused stands still, mostly."""
 MAX_BODY_BYTES: Final = 64 << 20
 CONCURRENT: Final = 2
 """Requests in flight at a time: venues weigh requests by the minute, and a burst of snapshots earns a ban."""
@@ -68,7 +68,7 @@ class RestClient:
         self._slots = asyncio.Semaphore(CONCURRENT)
         self._client = httpx.AsyncClient(
             base_url=base_url,
-            timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            timeout=TIMEOUT_S,
             verify=trusted(),
             proxy=proxy,
             trust_env=False,

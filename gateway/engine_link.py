@@ -20,6 +20,7 @@ from tickplant.client.follower import Follower
 from tickplant.client.request_line import RequestLine, connect
 from tickplant.client.topic_message import Message
 from tickplant.errors import SubscribeError
+from tickplant.runtime.standstill import Standstill
 from tickplant.wire import GetRange, GetSnapshot, GetTopics, Reply, Request, TopicInfo, Topics, unpack_header
 
 ANSWER_S: Final = 5.0
@@ -52,7 +53,7 @@ class _Asked(NamedTuple):
     """A request in flight."""
 
     answered: Answered
-    until_s: float
+    until_s: float  # as `EngineLink._now_s` has it
 
 
 class EngineLink:
@@ -77,6 +78,8 @@ class EngineLink:
         self._asked: dict[int, _Asked] = {}
         self._last_id = 0
         self._heard_s = self._checked_s = 0.0
+        self._standstill = Standstill(2 * CHECK_IDLE_S)
+        self._stood_s = 0.0  # in all: of that time no request waits
         self._draining = False
         self._line = RequestLine(publish, requests)
         self._socket = self._line.context.socket(zmq.SUB)
@@ -124,12 +127,17 @@ class EngineLink:
         if isinstance(reply, Topics):
             self._on_topics(reply)
 
+    def _now_s(self) -> float:
+        """The time by which requests are judged: without that in which this process stood still."""
+        self._stood_s += self._standstill.look()
+        return time.monotonic() - self._stood_s
+
     def _send_next(self) -> None:
         while self._queue and len(self._asked) < UNDER_WAY:
             request, answered, on_sent = self._queue.popleft()
             self._last_id += 1
             limit_s = RANGE_S if isinstance(request, GetRange) else ANSWER_S
-            self._asked[self._last_id] = _Asked(answered, time.monotonic() + limit_s)
+            self._asked[self._last_id] = _Asked(answered, self._now_s() + limit_s)
             on_sent()
             self._line.send(msgspec.structs.replace(request, id=self._last_id))
         self._soon()  # sending may have consumed an edge of the descriptor
@@ -258,7 +266,7 @@ class EngineLink:
     def _tick(self) -> None:
         """Give up overdue requests, and check periodically whether anything was missed."""
         self._timer = self._loop.call_later(CHECK_IDLE_S, self._tick)
-        now_s = time.monotonic()
+        now_s = self._now_s()
         for number, asked in list(self._asked.items()):
             if now_s > asked.until_s:
                 del self._asked[number]

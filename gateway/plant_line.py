@@ -15,6 +15,9 @@ from tickplant.runtime.control_client import ControlClient
 from tickplant.runtime.job_specs import Plant
 
 ANSWER_S: Final = 5.0
+_TURNS: Final = 10
+"""In which an answer is waited for: of a standstill of this process, however long, one of them is lost."""
+
 STATUS_S: Final = 0.5
 """How long a status stays fresh: its shares of a core cover the time since the previous status."""
 
@@ -73,11 +76,11 @@ class PlantLine:
         self._waiting.append(future)
         self._client.send(command)
         self._loop.call_soon(self._listen)  # sending may have consumed an edge of the descriptor
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                return await asyncio.shield(future)
-        except TimeoutError:
-            raise ControlError(f"the supervisor does not answer within {ANSWER_S:g} s") from None
+        for _ in range(_TURNS):
+            await asyncio.wait([future], timeout=ANSWER_S / _TURNS)
+            if future.done():
+                return future.result()
+        raise ControlError(f"the supervisor does not answer within {ANSWER_S:g} s")
 
     def _listen(self) -> None:
         if self._client.socket.closed:

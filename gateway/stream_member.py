@@ -19,6 +19,7 @@ from tickplant.client.topic_message import Message
 from tickplant.gateway.event_text import Event, gap_event, records_event, sse_id
 from tickplant.gateway.stream_cursor import Cursor, Position
 from tickplant.records.layouts import Schema
+from tickplant.runtime.standstill import excused
 from tickplant.wire import TopicInfo, split_topic
 
 if TYPE_CHECKING:  # which holds the members
@@ -161,7 +162,7 @@ class Member:
 
         What the gateway itself has stood still since the last call does not count against the client.
         """
-        self._taken_s += stood_s
+        self._taken_s = excused(self._taken_s, stood_s, now_s)
         if now_s - self._taken_s > self._stalled_s:
             self._taken_s = float("inf")
             self.stalled = True

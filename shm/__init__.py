@@ -1,1 +1,1 @@
-"""Record layouts, ring, atomics and doorbells: what two processes share. Imports no sibling."""
+"""The ring, its atomics and its doorbells: what processes share. Of other rooms, imports only records and kernels."""

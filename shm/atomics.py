@@ -1,8 +1,8 @@
-"""Acquire and release loads and stores, fences, and the copying of words, for kernels.
+"""Acquire loads, release stores, fences, and copies of words, for kernels.
 
-Each function here is an ordinary Python function that says what it does, and, inside a kernel, one instruction of
-LLVM, by which numba replaces the call. Called from plain Python, or with
-`NUMBA_DISABLE_JIT=1`, they order nothing between processes: go through a kernel. The orderings are those of C++11.
+Each function is ordinary Python that says what it does. Inside a kernel, numba replaces the call with one LLVM
+instruction. Called from plain Python, or with `NUMBA_DISABLE_JIT=1`, the functions order nothing between processes:
+go through a kernel. The orderings are those of C++11.
 
 `words` is always a C-contiguous, aligned array of shape (n,) and dtype int64, so every access is one naturally
 aligned 8-byte word, which no x86-64 or arm64 processor tears.
@@ -29,25 +29,25 @@ _cgutils: Any = untyped_cgutils  # numba's builder helpers carry no types
 
 
 def load_acquire(words: Words, index: int) -> int:
-    """`words[index]`; nothing after it is read or written before it."""
+    """`words[index]`; no later load or store moves before it."""
     return int(words[index])
 
 
 def store_release(words: Words, index: int, value: int) -> None:
-    """`words[index] = value`; nothing before it is read or written after it."""
+    """`words[index] = value`; no earlier load or store moves after it."""
     words[index] = value
 
 
 def fence_acquire() -> None:
-    """No load before the fence moves behind any load or store after it."""
+    """Loads before the fence stay before all loads and stores after it."""
 
 
 def fence_release() -> None:
-    """No load or store before the fence moves behind any store after it."""
+    """Loads and stores before the fence stay before all stores after it."""
 
 
 def fence_seq_cst() -> None:
-    """All of the above, and no store before the fence moves behind a load after it: what Dekker's handshake needs."""
+    """Both of the above; also, stores before the fence stay before loads after it, as Dekker's handshake needs."""
 
 
 def spin_hint() -> None:
@@ -55,11 +55,11 @@ def spin_hint() -> None:
 
 
 def move_words(target: Words, at: int, source: Words, begin: int, count: int) -> None:
-    """`target[at : at + count] = source[begin : begin + count]`, which may overlap; nobody checks the bounds."""
+    """`target[at : at + count] = source[begin : begin + count]`; the two may overlap. Bounds are not checked."""
     target[at : at + count] = source[begin : begin + count]
 
 
-# What numba emits instead. An emitter gets the types of the arguments and gives back the signature and the code.
+# What numba emits instead. An emitter takes the types of the arguments, and returns the signature and the code.
 Emitter = Callable[..., Any]
 
 
@@ -114,7 +114,7 @@ def _emit_fence(ordering: str) -> Emitter:
 
 
 def _emit_move(typing_context: Any, target: Any, at: Any, source: Any, begin: Any, count: Any) -> Any:
-    """The C library's memmove, by way of LLVM."""
+    """The C library's memmove, through LLVM."""
     for words in (target, source):
         _check(words)
 

@@ -1,8 +1,8 @@
-"""Publishing and reading as one call from Python, which takes the segment by its address.
+"""Publishing and reading as a single call from Python, which passes the segment by address.
 
-numba takes an array argument apart in each call and counts a reference to it, for 25 ns; a view of records as words is
-an object that lives for one call, for 150 ns more. Here the segment is an integer, records are handed over as they are,
-and the GIL is kept: to give it up and take it back is 40 ns, of a call that takes 100 ns and copies some KiB.
+numba unpacks an array argument at each call and counts a reference to it, which costs 25 ns; a view of records as words
+is an object that lives for one call, which costs another 150 ns. Here the segment is an integer, and records are passed
+as they are. The GIL is kept: releasing and retaking it would add 40 ns to a call of 100 ns that copies a few KiB.
 
 In plain Python a place is the array itself.
 """
@@ -23,32 +23,25 @@ from tickplant.shm import protocol
 from tickplant.shm.atomics import Words
 from tickplant.shm.layout import RECORD_WORDS
 
-numba: Any = untyped_numba  # what is used of it carries no types
+numba: Any = untyped_numba  # the parts used here carry no types
 
 Place = Any
-"""Where words lie: their address, or without the JIT an array of them."""
+"""Where words lie: their address, or without the JIT the array itself."""
 
 Records = NDArray[Any]
-"""Shape (n,), contiguous, of any dtype: nobody checks."""
-
-# numba compares the size of an item with that of the type, but for types that numpy does not have.
-ANY_RECORDS: Final[Any] = types.Array(types.voidptr, 1, "C")
-"""What `kernels.direct` takes for an argument that is `Records`."""
-
-ANY_STRIDED_RECORDS: Final[Any] = types.Array(types.voidptr, 1, "A")
-"""Likewise where they need not be contiguous: the kernel sees that by their strides."""
+"""Shape (n,), contiguous, of any dtype: not checked."""
 
 _BYTES: Final = ir.IntType(8).as_pointer()
 
 
 def place_of(words: Words) -> Place:
-    """The place of an array, which the caller holds on to."""
+    """The place of an array. The caller must keep the array alive."""
     return words.ctypes.data if JIT_ENABLED else words
 
 
 def words_at(place: Place, count: int) -> Words:
-    """So many words at a place."""
-    return place  # type: ignore[no-any-return]  # in plain Python it is what it stands for
+    """The `count` words at a place."""
+    return place  # type: ignore[no-any-return]  # in plain Python a place is the array itself
 
 
 def words_of(records: Records, count: int) -> Words:
@@ -66,7 +59,7 @@ def _emit_pointer(_: Any, place: Any) -> Any:
 
 
 def _emit_data(_: Any, records: Any) -> Any:
-    """Where the memory of an array begins."""
+    """A pointer to the start of an array's memory."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.bitcast(context.make_array(records)(context, builder, arguments[0]).data, _BYTES)
@@ -97,14 +90,14 @@ def _in_kernel_words_of(records: Any, count: Any) -> Any:
 
 @brief_kernel
 def publish_at(place: Place, size: int, records: Records, count: int, done: int) -> int:
-    """`protocol.publish` of `count` records, on the segment of `size` words at a place."""
+    """`protocol.publish` for `count` records, on the segment of `size` words at a place."""
     words = words_at(place, size)
     return protocol.publish(words, words_of(records, count * words[RECORD_WORDS]), done)
 
 
 @brief_kernel
 def read_at(place: Place, size: int, out: Records, base: int, most: int) -> int:
-    """`protocol.read` of `most` records at most, into `out`, on the segment of `size` words at a place."""
+    """`protocol.read` for up to `most` records, into `out`, on the segment of `size` words at a place."""
     words = words_at(place, size)
     return protocol.read(words, words_of(out, most * words[RECORD_WORDS]), base)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import RingError
-from tickplant.kernels import direct
+from tickplant.kernels import ANY_RECORDS, direct
 from tickplant.shm import calls, layout, protocol
 from tickplant.shm.atomics import WORD_BYTES, Words
 from tickplant.shm.doorbell import Doorbell
@@ -21,14 +21,17 @@ from tickplant.shm.protocol import EVICTED
 from tickplant.shm.segment import Lock
 from tickplant.shm.view import Mode
 
-SPIN_TURNS: Final = 500  # looks at the cursor before falling asleep: some microseconds
-KEPT_BYTES: Final = 64 << 10  # the largest memory that a read leaves to later ones: the caches still have it
+SPIN_TURNS: Final = 500  # looks at the cursor before falling asleep: a few microseconds
+KEPT_BYTES: Final = 64 << 10  # the largest buffer kept for reuse by later reads: it is still in the processor's caches
 
 _WORD: Final = np.dtype(np.int64)
 
 
 def _references() -> int:
-    """To memory that nobody uses, as `Consumer.read` counts them: of its rows, a place, a variable and the question."""
+    """The reference count that `Consumer.read` sees for an unused buffer.
+
+    The references are those of the rows, an attribute, a local variable, and the call to `getrefcount`.
+    """
     out = np.empty(1, _WORD)
     held = [out, np.ndarray(1, _WORD, out)]
     references = sys.getrefcount(out)
@@ -40,9 +43,9 @@ UNUSED: Final = _references()
 
 
 class Consumer:
-    """One consumer of a ring, as long as it holds its lock. Not for use by several threads at once.
+    """One consumer of a ring, for as long as it holds its lock. Not thread-safe.
 
-    To wait together with sockets, register `fileno()` for reading, and before each poll do
+    To wait for sockets as well, register `fileno()` for reading, and wrap each poll:
     `if consumer.prepare_wait(): poll(); consumer.finish_wait()`.
     """
 
@@ -60,18 +63,18 @@ class Consumer:
         self.name = name
         self.label = label
         self.mode = mode
-        self.most_behind = 0  # how many published records were not read yet, at most, when this one came to read
+        self.most_behind = 0  # the largest number of unread records found by any read
         self._dtype = dtype
         self._nothing = np.empty(0, dtype)
         self._record_words = dtype.itemsize // WORD_BYTES
         self._most_kept = KEPT_BYTES // dtype.itemsize
-        # What the last two reads were copied to, as words and as records.
+        # The buffers of the last two reads, as words and as records.
         self._older = self._newer = np.empty(0, _WORD)
         self._older_rows = self._newer_rows = np.ndarray(0, dtype, self._newer)
         self._words = words
-        self._cells = memoryview(words.data)  # indexing it is the fastest look from Python
+        self._cells = memoryview(words.data)  # the fastest way to read a word from Python
         self._place, self._size = calls.place_of(words), len(words)
-        self._read = direct(calls.read_at, 0, 0, calls.ANY_RECORDS, 0, 0)
+        self._read = direct(calls.read_at, 0, 0, ANY_RECORDS, 0, 0)
         self._commit = direct(protocol.commit, words, base, 0)
         self._spin = direct(protocol.spin, words, base, SPIN_TURNS)
         self._fall_asleep = direct(calls.fall_asleep_at, 0, 0, 0)
@@ -91,30 +94,30 @@ class Consumer:
 
     @property
     def committed(self) -> int:
-        """Gating: records below are the producer's again, and never come back. Lossy: below, it is done with them."""
+        """Gating: the producer may overwrite records below this position. Lossy: the consumer is done with those."""
         return self._cells[self._committed]
 
     @property
     def lost(self) -> int:
-        """How many records this label was overtaken by, its dead predecessors included."""
+        """How many records this label lost to the producer overtaking it, including its dead predecessors' losses."""
         return self._cells[self._base + layout.LOST]
 
     @property
     def lag(self) -> int:
-        """How many published records are not read yet."""
+        """How many published records have not been read yet."""
         return self._cells[CURSOR] - self._cells[self._next]
 
     def read(self, max_records: int) -> NDArray[np.void]:
-        """The next records, in a copy of their own: shape (n,), n from 0 to `max_records`. Never waits.
+        """The next records, as a private copy: shape (n,), n from 0 to `max_records`. Never waits.
 
-        Positions are consecutive within one call. The last of them is `position` - 1 afterwards; where `lost` grew, the
-        records lost lie between the last call's and this one's. A lossy consumer that gets more thereby says that it is
-        done with what it got before, as it does by `prepare_wait`: after its death, its successor starts there.
+        Positions are consecutive within one call; the last one is `position` - 1 afterwards. If `lost` grew, the lost
+        records lie between those of the previous call and those of this one. When a lossy consumer reads more, or calls
+        `prepare_wait`, it is done with the records of earlier reads: if it dies, its successor starts after them.
 
         Raises:
             RingError: this consumer was evicted or is closed.
         """
-        # Enough to know that there is nothing, and how much room is needed; the kernel looks again, in the right order.
+        # Enough to see that there is nothing, or how much room is needed; the kernel looks again, with proper ordering.
         cells = self._cells
         count = cells[CURSOR] - cells[self._next]
         if count > self.most_behind:  # noqa: PLR1730  # `max` is a call: 60 ns, as below
@@ -125,7 +128,7 @@ class Consumer:
             return self._nothing
         if self._lock is None:
             raise self._closed()
-        # The memory of the read before the last one, where nobody refers to that any more: none has to be made.
+        # Reuse the buffer of the read before last, if nothing refers to it any more, rather than allocate one.
         out, rows = self._older, self._older_rows
         if count > len(rows) or sys.getrefcount(out) > UNUSED:
             out = np.empty(count * self._record_words, _WORD)
@@ -139,10 +142,10 @@ class Consumer:
         return rows[:kept]
 
     def commit(self, position: int) -> None:
-        """Gating: records below `position` are safe elsewhere, so the producer may overwrite them. Lossy: nothing.
+        """Gating: records below `position` are safe elsewhere, so the producer may overwrite them. Lossy: no effect.
 
         Raises:
-            RingError: `position` was not read yet or lies below an earlier commit, or this consumer was evicted.
+            RingError: `position` has not been read yet or lies below an earlier commit, or this consumer was evicted.
         """
         if self.mode is not Mode.GATING:
             return
@@ -157,11 +160,11 @@ class Consumer:
             raise self._evicted()
 
     def fileno(self) -> int:
-        """Descriptor that becomes readable when there is something to read, after `prepare_wait` returned True."""
+        """Descriptor that becomes readable when there are records, once `prepare_wait` has returned True."""
         return self._doorbell.fileno()
 
     def prepare_wait(self) -> bool:
-        """Ask to be rung. True: poll now, then call `finish_wait`. False: there are records to read already.
+        """Ask to be rung. True: poll now, then call `finish_wait`. False: records are already there to read.
 
         Raises:
             RingError: this consumer was evicted or is closed.
@@ -174,12 +177,12 @@ class Consumer:
         return asleep == 1
 
     def finish_wait(self) -> None:
-        """Ask not to be rung any more, and forget what was rung. Harmless without `prepare_wait`."""
+        """Stop being rung, and discard rings so far. Harmless without `prepare_wait`."""
         self._wake_up(self._place, self._size, self._base)
         self._doorbell.drain()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait, asleep, until there is something to read, for ever if None; returns whether there is."""
+        """Sleep until there are records to read, for ever if `timeout_s` is None; returns whether there are any."""
         if self._spin(self._words, self._base, SPIN_TURNS):
             return True
         if timeout_s != 0 and self.prepare_wait():
@@ -192,8 +195,8 @@ class Consumer:
     def close(self) -> None:
         """Stop reading. Idempotent.
 
-        Gating: the place is kept, and holds the producer back, until this label comes again or is evicted. Lossy: the
-        place is given up.
+        Gating: the slot is kept, and holds the producer back, until this label returns or is evicted. Lossy: the slot
+        is freed.
         """
         if self._lock is not None:
             self._wake_up(self._place, self._size, self._base)

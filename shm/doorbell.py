@@ -1,8 +1,7 @@
 """Doorbells: how a producer wakes a consumer that sleeps in poll.
 
-A doorbell is a FIFO, so a consumer can poll it together with its sockets. One byte means "look at the ring"; how many
-bytes are in it means nothing, and one that comes too late costs a look. Whether to ring is decided in
-`protocol.bells`.
+A doorbell is a FIFO, so a consumer can poll it together with its sockets. A byte means "look at the ring". The number
+of bytes means nothing, and a byte that comes too late costs one look. `protocol.bells` decides whether to ring.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _RING: Final = b"\1"
 
 
 def doorbell_path(directory: Path, ring: str, slot: int) -> Path:
-    """FIFO of consumer `slot` of a ring."""
+    """Path of the FIFO of a ring's consumer `slot`."""
     return directory / f"{ring}.{slot}.bell"
 
 
@@ -35,7 +34,7 @@ class Doorbell:
                 os.mkfifo(path, 0o600)
             if not stat.S_ISFIFO(path.stat().st_mode):
                 raise RingError(f"its doorbell {path} is not a FIFO: delete it", segment=ring)
-            # Read and write: with the consumer as a writer too, poll never reports a hang-up when producers go.
+            # Read and write: with the consumer as a writer too, poll never reports a hang-up when a producer leaves.
             self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             raise RingError(f"its doorbell {path} cannot be opened: {error.strerror}", segment=ring) from None
@@ -46,8 +45,8 @@ class Doorbell:
         return self._fd
 
     def drain(self) -> None:
-        """Forget what was rung."""
-        try:  # once a wake-up: `contextlib.suppress` would cost as much as the read
+        """Discard all rings so far."""
+        try:  # runs at each wake-up: `contextlib.suppress` would cost as much as the read
             while len(os.read(self._fd, _DRAIN_BYTES)) == _DRAIN_BYTES:
                 pass
         except BlockingIOError:
@@ -61,7 +60,7 @@ class Doorbell:
 
 
 class Bells:
-    """The producer's ends: opened when first rung, since consumers come and go."""
+    """The producer's ends, each opened when first rung, since consumers come and go."""
 
     def __init__(self, directory: Path, ring: str) -> None:
         self._directory = directory
@@ -76,16 +75,16 @@ class Bells:
                 try:
                     os.write(self._fds[slot], _RING)
                 except BlockingIOError:
-                    pass  # full, so it has been rung
+                    pass  # full of rings
                 except (KeyError, BrokenPipeError):
-                    # The consumer behind the old descriptor died; its successor may have opened the FIFO anew.
+                    # The consumer at the old descriptor died; its successor may have opened the FIFO again.
                     self._close_one(slot)
                     self._open_and_ring(slot)
             mask >>= 1
             slot += 1
 
     def _open_and_ring(self, slot: int) -> None:
-        """Ring a bell that is not open yet. Nobody may be there, or no longer."""
+        """Ring a bell that is not open yet. The consumer may be absent, or may die meanwhile."""
         path = doorbell_path(self._directory, self._ring, slot)
         try:
             self._fds[slot] = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,12 +1,12 @@
 """The bytes of a ring segment: one header page, then the records.
 
 A segment is `HEADER` (4096 bytes) followed by `capacity_records` records; position p lies in slot p & (capacity - 1).
-Every mutable field is an 8-byte word that one process at a time may write, and processes that write at the same time
-never share a cache line. Kernels see the whole segment as int64 words and address it by the word numbers below, which
-are derived from the dtypes.
+Every mutable field is an 8-byte word that only one process at a time may write, and processes that write at the same
+time never share a cache line. Kernels see the whole segment as int64 words and address it by the word numbers below,
+which are derived from the dtypes.
 
-Positions count records since the beginning of the stream, from `start` on: a record keeps its position for ever. They
-stay below 2**62, so int64 arithmetic on them never overflows.
+Positions count the records of the stream, beginning at `start`: a record keeps its position for ever. Positions stay
+below 2**62, so int64 arithmetic on them never overflows.
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ MAX_POSITION: Final = 2**62
 LABEL_BYTES: Final = 32
 
 # Values of a consumer's `mode`.
-FREE: Final = 0  # nobody's
-LOSSY: Final = 1  # is overtaken when it is slow
+FREE: Final = 0  # unused
+LOSSY: Final = 1  # the producer overtakes it when it is slow
 GATING: Final = 2  # the producer waits for it
 
 CONSUMER: Final = np.dtype(
     {
-        # The first cache line changes when the consumer comes, goes, falls asleep or wakes up: the producer looks at it
-        # at every publish, so it must stay in the producer's cache. The second line changes at every read.
+        # The first cache line changes only when the consumer joins, leaves, falls asleep or wakes up. The producer
+        # reads it at every publish, so it must stay in the producer's cache. The second line changes at every read.
         "names": ["mode", "naps", "pid", "label", "position", "next", "lost", "jump_lost", "jump_position"],
         "formats": ["<i8", "<i8", "<i8", f"S{LABEL_BYTES}", "<i8", "<i8", "<i8", "<i8", "<i8"],
         "offsets": [0, 8, 16, 24, 64, 72, 80, 88, 96],
         "itemsize": 2 * CACHE_LINE_BYTES,
     }
 )
-"""One consumer. Written by the process that holds its lock, `mode` also by whoever evicts it.
+"""One consumer. Written by the process that holds its lock; `mode` also by a process that evicts the consumer.
 
-`naps` is odd while it sleeps. Below `position` it needs nothing any more; `next` is what it reads next; `lost` counts
-what it was overtaken by. `jump_lost` and `jump_position` redo a jump that a kill interrupted (`protocol.jump`).
+`naps` is odd while the consumer sleeps. It needs no record below `position`; `next` is the position of its next read;
+`lost` counts the records by which it was overtaken. `jump_lost` and `jump_position` serve to redo a jump that a kill
+interrupted (`protocol.jump`).
 """
 
 HEADER: Final = np.dtype(
@@ -85,7 +86,7 @@ HEADER: Final = np.dtype(
             ("<i8", (MAX_CONSUMERS,)),
             (CONSUMER, (MAX_CONSUMERS,)),
         ],
-        # Two lines between writers and readers that meet: processors fetch cache lines in pairs.
+        # Words that a writer and a reader contend for lie two cache lines apart: processors fetch lines in pairs.
         "offsets": [0, 8, 16, 24, 32, 40, 48, 56, 128, 256, 384, 392, 400, 408, 512, 1024],
         "itemsize": HEADER_BYTES,
     }
@@ -93,9 +94,9 @@ HEADER: Final = np.dtype(
 """The header.
 
 Written once by the creator, `magic` last: magic, version, record_words, capacity (records), dtype_hash, epoch, start.
-Written under the registry lock: `consumer_count`, the consumer slots ever used.
+Written under the registry lock: `consumer_count`, the number of consumer slots ever used.
 Written by the producer alone: `intent`, `cursor`, `limit`, producer_pid, full_waits, dropped, and `rung`, the nap for
-which each consumer's doorbell was last rung. `protocol` says what they mean.
+which each consumer's doorbell was last rung. `protocol` defines their meaning.
 """
 
 

@@ -1,22 +1,23 @@
 """The ring protocol, step by step, as kernels. No I/O, no locks.
 
-`words` is a whole segment as int64 words (`layout`). One process holds the producer's lock and calls the producer's
-kernels, one holds a consumer's lock and calls the consumer's with the `base` word of its slot. The steps are kernels
-of their own so that a test can stop, or be killed, between any two; `publish` and `read` run them in one call.
+`words` is a whole segment as int64 words (`layout`). The process that holds the producer's lock calls the producer's
+kernels. A process that holds a consumer's lock calls the consumer's kernels, with the `base` word of its slot. Each
+step is a kernel of its own, so that a test can stop, or be killed, between any two; `publish` and `read` run them in
+one call.
 
-What always holds, whoever is killed wherever:
+These invariants hold whichever process is killed, at whatever instant:
 
 1. Positions below `cursor` are published: their records are whole, and never change while they are in the ring.
 2. `start` <= `cursor` <= `intent` <= `limit` <= `cursor` + capacity.
-3. Only slots of positions in [cursor, intent) are ever written. So the record of a published position p is intact
-   exactly if p >= `intent` - capacity: a lossy reader copies first, then looks at `intent`.
+3. Only slots of positions in [cursor, intent) are ever written. So the record at a published position p is intact if
+   and only if p >= `intent` - capacity: a lossy reader copies first, then looks at `intent`.
 4. `intent` never falls. A producer killed between `announce` and `advance` leaves some slots of [cursor, intent) half
-   written, over positions below intent - capacity. Its successor goes on at `cursor`; if it lowered `intent` to where
-   its own, shorter batch ends, readers would trust the ruined slots behind it again. They become trustworthy by
-   themselves, once the successor has published new records there.
+   written, over positions below intent - capacity. Its successor continues at `cursor`. If the successor lowered
+   `intent` to the end of its own, shorter batch, readers would again trust the ruined slots beyond it. Those slots
+   become trustworthy by themselves, once the successor has published new records there.
 5. Every gating position is >= `limit` - capacity, and the producer writes below `limit` only. A consumer that joins
-   writes its position, then reads `limit`; the producer raises `limit`, then reads the positions again. With a seq-cst
-   fence between, at least one of them sees the other, and gives way.
+   writes its position, then reads `limit`; the producer raises `limit`, then reads the positions again. Each has a
+   seq-cst fence between its two steps, so at least one of them sees the other, and gives way.
 """
 
 from __future__ import annotations
@@ -60,20 +61,20 @@ from tickplant.shm.layout import (
 )
 
 EVICTED: Final = -1
-"""What a consumer's kernel returns when its slot was taken away."""
+"""What a consumer's kernel returns once its slot has been taken away."""
 
 COUNT_BITS: Final = 40
 """`publish` returns count | bells << COUNT_BITS."""
 
 READ_ATTEMPTS: Final = 4
-"""How often one read starts over because the producer overtook all that it copied."""
+"""How often one read may try, when each time the producer overtakes everything that it copied."""
 
 
 @kernel
 def copy_words(target: Words, at: int, source: Words, begin: int, count: int) -> None:
-    """Copy `count` words to a place that is not behind `begin`, where both are one array.
+    """Copy `count` words. Within a single array, `at` must not lie beyond `begin`.
 
-    With the processor's widest moves: numba's loop, which minds negative indices, takes five times as long.
+    The copy uses the processor's widest moves: numba's loop, which handles negative indices, takes five times as long.
     """
     if BOUNDS_CHECKED:
         for i in range(count):
@@ -88,9 +89,9 @@ def copy_words(target: Words, at: int, source: Words, begin: int, count: int) ->
 
 @kernel
 def gate(words: Words) -> int:
-    """The lowest position that a gating consumer still needs; MAX_POSITION where there is none.
+    """The lowest position that any gating consumer still needs; MAX_POSITION if there is no such consumer.
 
-    Acquire: what lies below has been read by its consumer, so it may be overwritten.
+    Acquire: the consumers have read everything below, so it may be overwritten.
     """
     lowest = MAX_POSITION
     for slot in range(load_acquire(words, CONSUMER_COUNT)):
@@ -102,7 +103,7 @@ def gate(words: Words) -> int:
 
 @kernel
 def room(words: Words) -> int:
-    """How many records fit now, at most the capacity. A hint: it grows while consumers commit."""
+    """How many records fit now, at most the capacity. A lower bound: room grows as consumers commit."""
     capacity: int = words[CAPACITY]
     cursor: int = words[CURSOR]
     return max(0, min(gate(words) - cursor + capacity, capacity))
@@ -110,10 +111,10 @@ def room(words: Words) -> int:
 
 @kernel
 def grant(words: Words, count: int) -> int:
-    """Raise `limit` so that `count` more records may be written, as far as consumers allow; returns how many may.
+    """Raise `limit` so that `count` more records may be written, as far as consumers allow; returns how many may be.
 
-    It asks for an eighth of the ring at once, so that the consumers' lines are looked at rarely, and for not more, so
-    that a consumer that joins late still finds old records it can hold on to.
+    A grant asks for an eighth of the ring, or `count` if larger. So the producer rarely looks at the consumers' lines,
+    and a consumer that joins late still finds old records to hold on to.
     """
     capacity: int = words[CAPACITY]
     cursor: int = words[CURSOR]
@@ -133,9 +134,9 @@ def grant(words: Words, count: int) -> int:
 
 @kernel
 def announce(words: Words, count: int) -> None:
-    """Say that the slots of the next `count` positions are about to change. Writer: the producer.
+    """Announce that the slots of the next `count` positions are about to change. Writer: the producer.
 
-    The release fence orders `intent` before the copy: a reader that sees one changed byte, and then fences, sees it.
+    The release fence orders `intent` before the copy: a reader that sees a changed byte, then fences, sees `intent`.
     """
     intent = words[CURSOR] + count
     if intent > words[INTENT]:
@@ -145,7 +146,7 @@ def announce(words: Words, count: int) -> None:
 
 @kernel
 def copy_in(words: Words, source: Words, done: int, count: int) -> None:
-    """Copy `count` records of `source`, from record `done` on, into the slots behind `cursor`. Plain stores."""
+    """Copy `count` records of `source`, from record `done` on, into the slots from `cursor` on. Plain stores."""
     record_words = words[RECORD_WORDS]
     capacity = words[CAPACITY]
     slot = words[CURSOR] & (capacity - 1)
@@ -156,15 +157,15 @@ def copy_in(words: Words, source: Words, done: int, count: int) -> None:
 
 @kernel
 def advance(words: Words, count: int) -> None:
-    """Publish. Release: whoever sees the cursor sees the records. Writer: the producer."""
+    """Publish. Release: a reader that sees the new cursor sees the records. Writer: the producer."""
     store_release(words, CURSOR, words[CURSOR] + count)
 
 
 @kernel
 def bells(words: Words) -> int:
-    """Bit i is set where consumer i fell asleep and has not been rung for since. Writer of `rung`: the producer.
+    """Bit i is set if consumer i fell asleep and has not been rung since. Writer of `rung`: the producer.
 
-    The seq-cst fence orders `cursor` before the look at `naps`; `fall_asleep` does the reverse. One of the two notices.
+    The seq-cst fence orders `cursor` before the look at `naps`; `fall_asleep` does the reverse. One notices the other.
     """
     fence_seq_cst()
     mask = 0
@@ -178,9 +179,9 @@ def bells(words: Words) -> int:
 
 @kernel
 def publish(words: Words, source: Words, done: int) -> int:
-    """Publish records of `source` from record `done` on: as many as fit, at most a quarter of the ring in one step.
+    """Publish records of `source`, from record `done` on: as many as fit, but at most a quarter of the ring.
 
-    A whole ring at once would leave lossy readers nothing that is intact. Returns count | bells << COUNT_BITS.
+    A step of a whole ring would leave no record intact for lossy readers. Returns count | bells << COUNT_BITS.
     """
     capacity = words[CAPACITY]
     count: int = min(source.size // words[RECORD_WORDS] - done, max(capacity >> 2, 1))
@@ -198,10 +199,10 @@ def publish(words: Words, source: Words, done: int) -> int:
 
 @kernel
 def take_over(words: Words) -> int:
-    """Make a dead producer's header safe to go on from; returns the bells to ring.
+    """Make a dead producer's header safe to continue from; returns the bells to ring.
 
-    The predecessor may have died between raising `limit` and its second look, so only what it had begun to use counts:
-    `intent` never exceeds a confirmed limit. It may also have died before it rang, so everyone asleep is rung again.
+    The predecessor may have died between raising `limit` and its second look. So `limit` falls back to `intent`, which
+    never exceeds a confirmed limit. The predecessor may also have died before ringing, so every sleeper is rung again.
     """
     store_release(words, LIMIT, words[INTENT])
     for slot in range(load_acquire(words, CONSUMER_COUNT)):
@@ -211,7 +212,7 @@ def take_over(words: Words) -> int:
 
 @kernel
 def count_up(words: Words, word: int, count: int) -> None:
-    """Add to a counter of the producer. Writer: the producer; the order does not matter."""
+    """Add to one of the producer's counters. Writer: the producer; ordering does not matter."""
     store_release(words, word, words[word] + count)
 
 
@@ -221,9 +222,9 @@ def count_up(words: Words, word: int, count: int) -> None:
 
 @kernel
 def join(words: Words, base: int, mode: int, position: int) -> int:
-    """Begin to read at `position`, or, gating, at the first later one that is certain not to be overwritten.
+    """Start reading at `position`; a gating consumer may start later, at the first position safe from overwriting.
 
-    Returns where. Writer: whoever holds the consumer's lock. Invariant 5 says why this is in time.
+    Returns the position. Writer: the holder of the consumer's lock. Invariant 5 says why the position is safe in time.
     """
     if mode == GATING:
         position = max(position, words[START], load_acquire(words, LIMIT) - words[CAPACITY])
@@ -240,23 +241,23 @@ def join(words: Words, base: int, mode: int, position: int) -> int:
 
 @kernel
 def leave(words: Words, base: int) -> None:
-    """Free the slot. Release: what was read is read. Writer: the consumer's lock holder, or the evictor."""
+    """Free the slot. Release: earlier reads are complete. Writer: the holder of the consumer's lock, or the evictor."""
     store_release(words, base + MODE, FREE)
 
 
 @kernel
 def available(words: Words, base: int) -> int:
-    """How many published records lie ahead. Acquire: they may be read."""
+    """How many published records lie ahead. Acquire: those records may be read."""
     ahead: int = load_acquire(words, CURSOR) - words[base + NEXT]
     return ahead
 
 
 @kernel
 def jump(words: Words, base: int, position: int) -> None:
-    """Give up the records from `next` to `position`: count them lost and go on there. Writer: the consumer.
+    """Give up the records from `next` to `position`: count them as lost, and continue there. Writer: the consumer.
 
-    Two words must change as one, even if the process is killed in between. So what is to be done is written down first,
-    `jump_position` last of it, and `resume` does it again where `position` has not got there yet.
+    Two words must change together, even if the process is killed in between. So the jump is written down first, with
+    `jump_position` last, and `resume` repeats it if `position` has not reached that value.
     """
     lost = words[base + LOST] + position - words[base + NEXT]
     store_release(words, base + JUMP_LOST, lost)
@@ -268,7 +269,7 @@ def jump(words: Words, base: int, position: int) -> None:
 
 @kernel
 def resume(words: Words, base: int) -> int:
-    """Finish the jump of a killed predecessor; returns where to go on. Writer: whoever holds the consumer's lock."""
+    """Finish the jump of a killed predecessor; returns where to continue. Writer: the holder of the consumer's lock."""
     if words[base + MODE] == LOSSY and words[base + JUMP_POSITION] > words[base + POSITION]:
         store_release(words, base + LOST, words[base + JUMP_LOST])
         store_release(words, base + POSITION, words[base + JUMP_POSITION])
@@ -278,9 +279,9 @@ def resume(words: Words, base: int) -> int:
 
 @kernel
 def skip_overwritten(words: Words, base: int, head: int) -> None:
-    """Lossy: where the next record is overwritten already, go on an eighth of the ring behind the oldest intact one.
+    """Lossy: if the next record is already overwritten, continue an eighth of the ring after the oldest intact one.
 
-    Without that distance the producer would overtake the next copy as well.
+    Without that distance, the producer would overtake the next copy as well.
     """
     capacity = words[CAPACITY]
     position = words[base + NEXT]
@@ -291,7 +292,7 @@ def skip_overwritten(words: Words, base: int, head: int) -> None:
 
 @kernel
 def copy_out(words: Words, out: Words, base: int, count: int) -> None:
-    """Copy the next `count` records to the front of `out`. Plain loads: they may be torn until `settle` has looked."""
+    """Copy the next `count` records to the front of `out`. Plain loads: they may be torn until `settle` has checked."""
     record_words = words[RECORD_WORDS]
     capacity = words[CAPACITY]
     slot = words[base + NEXT] & (capacity - 1)
@@ -302,10 +303,10 @@ def copy_out(words: Words, out: Words, base: int, count: int) -> None:
 
 @kernel
 def settle(words: Words, out: Words, base: int, count: int) -> int:
-    """Keep of the copied records what was not overwritten meanwhile; returns how many, at the front of `out`.
+    """Keep the copied records that were not overwritten meanwhile, at the front of `out`; returns how many.
 
-    The acquire fence orders the copy before the look at `mode` and `intent`: if one copied byte came from a later
-    record, or from a slot that an eviction had given away, this look says so. Writer: the consumer.
+    The acquire fence orders the copy before the look at `mode` and `intent`: if any copied byte came from a later
+    record, or from a slot that an eviction had given away, this look reveals it. Writer: the consumer.
     """
     fence_acquire()
     mode = load_acquire(words, base + MODE)
@@ -325,7 +326,7 @@ def settle(words: Words, out: Words, base: int, count: int) -> int:
 
 @kernel
 def finish(words: Words, base: int) -> int:
-    """Lossy: what was handed out is done with, since the consumer asks for more. Returns its mode; writer: itself."""
+    """Lossy: the consumer asks for more, so it is done with earlier records. Returns its mode. Writer: the consumer."""
     mode = load_acquire(words, base + MODE)
     if mode == LOSSY:
         store_release(words, base + POSITION, words[base + NEXT])
@@ -334,7 +335,7 @@ def finish(words: Words, base: int) -> int:
 
 @kernel
 def read(words: Words, out: Words, base: int) -> int:
-    """Copy the next records into `out`, as many as it holds; returns how many, or EVICTED."""
+    """Copy the next records into `out`, as many as fit; returns how many, or EVICTED."""
     mode = finish(words, base)
     if mode == FREE:
         return EVICTED
@@ -355,7 +356,7 @@ def read(words: Words, out: Words, base: int) -> int:
 def commit(words: Words, base: int, position: int) -> int:
     """Give the records below `position` back to the producer; returns EVICTED or 0. Writer: the consumer.
 
-    Release: they have been read before they may be overwritten.
+    Release: the records have been read before the producer may overwrite them.
     """
     if load_acquire(words, base + MODE) == FREE:
         return EVICTED
@@ -365,7 +366,7 @@ def commit(words: Words, base: int, position: int) -> int:
 
 @kernel
 def spin(words: Words, base: int, turns: int) -> bool:
-    """Watch the cursor for up to `turns` looks; whether there is something to read."""
+    """Look at the cursor up to `turns` times; returns whether there are records to read."""
     for _ in range(turns):
         if load_acquire(words, CURSOR) != words[base + NEXT]:
             return True
@@ -375,7 +376,7 @@ def spin(words: Words, base: int, turns: int) -> bool:
 
 @brief_kernel
 def fall_asleep(words: Words, base: int) -> int:
-    """Ask to be rung. Returns 1, or, awake, 0 where there is something to read, or EVICTED. Writer: the consumer.
+    """Ask to be rung. Returns 1 if asleep; 0 if there are records to read; or EVICTED. Writer: the consumer.
 
     The seq-cst fence orders `naps` before the look at `cursor`; `bells` does the reverse.
     """
@@ -391,5 +392,5 @@ def fall_asleep(words: Words, base: int) -> int:
 
 @brief_kernel
 def wake_up(words: Words, base: int) -> None:
-    """Ask not to be rung. Each sleep has its own odd number, so that one is rung for once. Writer: the consumer."""
+    """Stop being rung. Each sleep has its own odd number, so it is rung for only once. Writer: the consumer."""
     store_release(words, base + NAPS, (words[base + NAPS] + 1) & ~1)

@@ -4,7 +4,7 @@
     producer = Ring.attach("demo", Schema.TICK, directory).producer()                                # another
     consumer = Ring.attach("demo", Schema.TICK, directory).consumer("writer", Mode.GATING)           # others
 
-`view` owns names, checks and statistics, this module the locks, `protocol` the steps.
+`view` owns names, checks and statistics; this module the locks; `protocol` the steps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.errors import RingError
-from tickplant.kernels import direct
+from tickplant.kernels import ANY_RECORDS, direct
 from tickplant.shm import calls, layout, protocol
 from tickplant.shm.consumer import Consumer
 from tickplant.shm.doorbell import Bells, Doorbell
@@ -42,10 +42,10 @@ REGISTRY_TIMEOUT_S: Final = 10.0
 
 
 class Ring(RingView):
-    """A process's view of one ring, through which it may become the producer or a consumer."""
+    """A process's view of one ring. Through it, the process may become the producer or a consumer."""
 
     def producer(self) -> Producer:
-        """Become the producer, and go on where a dead one stopped. Raises RingError while another one lives."""
+        """Become the producer, and continue where a dead one stopped. Raises RingError while another producer lives."""
         lock = self._segment.lock()
         if not lock.acquire(PRODUCER_LOCK):
             lock.close()
@@ -61,14 +61,16 @@ class Ring(RingView):
 
         Args:
             label: 1 to 31 ASCII characters, unique in the ring.
-            mode: GATING, the producer waits for it; LOSSY, it may be overtaken, and counts what it lost.
-            start: position to begin at, OLDEST or LATEST. None: where this label stopped (gating: what it committed;
-                lossy: what it was done with); for a new label OLDEST if gating, LATEST if lossy. A gating consumer that
-                asks for a position already free to be overwritten begins at the first that is not, and counts the
-                difference as lost.
+            mode: GATING, the producer waits for the consumer; LOSSY, the producer may overtake it, and it counts its
+                losses.
+            start: position to start at, OLDEST or LATEST. None: where this label stopped (gating: after its last
+                commit; lossy: after the records it was done with); for a new label, OLDEST if gating, LATEST if lossy.
+                If a gating consumer asks for a position that may already be overwritten, it starts at the first safe
+                one, and counts the difference as lost.
 
         Raises:
-            RingError: the label is in use or has another mode, all 16 places are taken, or `start` lies ahead.
+            RingError: the label is in use or has another mode, all 16 slots are taken, or `start` is outside the ring's
+                positions.
         """
         name = label.encode("ascii", errors="replace")
         if not 0 < len(name) < layout.LABEL_BYTES or not label.isascii() or not label.isprintable():
@@ -81,7 +83,7 @@ class Ring(RingView):
         try:
             with self._registry():
                 slot, known = self._claim(lock, label, mode)
-                # Opened before the slot becomes active: nothing that can fail comes after.
+                # Opened before the slot becomes active: no step after that can fail.
                 doorbell = Doorbell(self._doorbell_dir, self.name, slot)
                 self._join(slot, label, mode, start, known=known)
         except BaseException:
@@ -90,9 +92,9 @@ class Ring(RingView):
         return Consumer(self.name, self.dtype, self._words, layout.consumer_base(slot), label, mode, doorbell, lock)
 
     def evict(self, label: str) -> None:
-        """Take a consumer's place away: a gating one no longer holds the producer back; what it had not read is lost.
+        """Free a consumer's slot: a gating one no longer holds the producer back, and loses what it had not read.
 
-        Meant for the dead; a live one is told at its next call, by a RingError. Raises RingError for an unknown label.
+        Meant for dead consumers; a live one gets a RingError at its next call. Raises RingError for an unknown label.
         """
         with self._registry():
             slot = self._find(label)
@@ -124,10 +126,10 @@ class Ring(RingView):
         return None
 
     def _claim(self, lock: Lock, label: str, mode: Mode) -> tuple[int, bool]:
-        """Lock the slot of `label`, or one to give to it; returns it, and whether it was this label's before."""
+        """Lock the slot of `label`, or a new slot for it; returns the slot, and whether it was this label's before."""
         entries = self._header["consumers"]
         for slot, entry in enumerate(entries):
-            # Killed while it joined, before it had its label: nobody will ever resume it.
+            # A consumer killed while joining, before it had its label: nobody will ever resume it.
             if (
                 entry["mode"] != layout.FREE
                 and not entry["label"]
@@ -143,7 +145,7 @@ class Ring(RingView):
                 message = f"consumer {label} of dead process {pid} is not {mode}: evict it, or use another label"
                 raise RingError(message, segment=self.name)
             return known, True
-        # First a free place; else that of a dead lossy consumer, which needs nothing any more.
+        # Prefer a free slot; else take that of a dead lossy consumer, which needs nothing any more.
         for wanted in (layout.FREE, layout.LOSSY):
             for slot, entry in enumerate(entries):
                 if entry["mode"] == wanted and lock.acquire(CONSUMER_LOCKS + slot):
@@ -154,7 +156,7 @@ class Ring(RingView):
         )
 
     def _join(self, slot: int, label: str, mode: Mode, start: int | None, *, known: bool) -> None:
-        """Make the claimed slot active. The label of a new consumer comes last: without it, it never joined."""
+        """Make the claimed slot active. A new consumer's label comes last: without a label, it never joined."""
         words, base, entry = self._words, layout.consumer_base(slot), self._header["consumers"][slot]
         oldest = self.oldest
         if known:
@@ -181,7 +183,7 @@ class Ring(RingView):
 
 
 def prepare_kernels() -> None:
-    """Compile every kernel of the ring, or load it from disk: a first start takes seconds, later ones milliseconds."""
+    """Compile every kernel of the ring, or load it from the cache: seconds at the first start, milliseconds later."""
     words = np.zeros(layout.HEADER_WORDS + 8, np.int64)
     words[layout.RECORD_WORDS] = words[layout.CAPACITY] = words[layout.CONSUMER_COUNT] = 1
     record: NDArray[np.int64] = np.zeros(1, np.int64)
@@ -190,11 +192,11 @@ def prepare_kernels() -> None:
     protocol.join(words, base, layout.LOSSY, 0)
     protocol.resume(words, base)
     place, size = calls.place_of(words), len(words)
-    direct(calls.publish_at, 0, 0, calls.ANY_RECORDS, 0, 0)(place, size, record, 1, 0)
+    direct(calls.publish_at, 0, 0, ANY_RECORDS, 0, 0)(place, size, record, 1, 0)
     protocol.room(words)
     protocol.count_up(words, layout.DROPPED, 0)
     protocol.spin(words, base, 1)
-    direct(calls.read_at, 0, 0, calls.ANY_RECORDS, 0, 0)(place, size, record, base, 1)
+    direct(calls.read_at, 0, 0, ANY_RECORDS, 0, 0)(place, size, record, base, 1)
     protocol.commit(words, base, 0)
     direct(calls.fall_asleep_at, 0, 0, 0)(place, size, base)
     direct(calls.wake_up_at, 0, 0, 0)(place, size, base)

@@ -1,13 +1,12 @@
-"""A named piece of shared memory, and locks that tell whether their owner lives.
+"""A named piece of shared memory, and locks that show whether their owner lives.
 
-A segment is a file in /dev/shm, mapped into every process that opens it: the same thing as a
-`multiprocessing.shared_memory` block, but without the resource tracker, which on Python 3.11 and 3.12 unlinks blocks
-that other processes still use. Linux only.
+A segment is a file in /dev/shm, mapped into every process that opens it: a `multiprocessing.shared_memory` block
+without the resource tracker, which on Python 3.11 and 3.12 unlinks blocks that other processes still use. Linux only.
 
-Locks are open-file-description locks on single bytes of that file (fcntl(2), F_OFD_SETLK). The kernel drops one when
-the last descriptor of its open file is closed, so also when the owner is killed: a free lock is a dead owner, without
-guessing from pids or clocks. Descriptors are close-on-exec; a process that holds a lock must not fork without exec,
-since the child would hold it as well.
+Locks are open-file-description locks on single bytes of that file (fcntl(2), F_OFD_SETLK). The kernel releases a lock
+when the last descriptor of its open file is closed, even by a kill of the owner. So a free lock means a dead owner,
+without guesses from pids or clocks. Descriptors are close-on-exec. A process that holds a lock must not fork without
+exec, since the child would hold the lock as well.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _FLOCK: Final = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: type, 
 
 
 def segment_path(name: str) -> Path:
-    """File of a segment. Raises RingError for a name that cannot be one."""
+    """Path of a segment's file. Raises RingError for an invalid name."""
     if not name or "/" in name or "\0" in name or name.startswith(".") or len(name.encode()) > NAME_BYTES:
         raise RingError(f"a name has 1 to {NAME_BYTES} bytes, no slash, and no dot in front", segment=repr(name))
     return SHM_DIR / name
@@ -40,15 +39,15 @@ def segment_path(name: str) -> Path:
 class Lock:
     """A handle for locks on bytes of a segment.
 
-    Each has an open file description of its own, so handles exclude each other, also within one process.
+    Each handle has an open file description of its own, so handles exclude each other even within one process.
     """
 
     def __init__(self, fd: int) -> None:
-        # Opening through /proc finds the same file even after it was unlinked and its name was given to another.
+        # Opening through /proc finds the same file even after it was unlinked and its name reused.
         self._fd = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
 
     def acquire(self, byte: int, *, timeout_s: float = 0.0) -> bool:
-        """Take the lock on `byte`; False where another handle keeps it for `timeout_s`."""
+        """Take the lock on `byte`; False if another handle still holds it after `timeout_s`."""
         deadline_s = time.monotonic() + timeout_s
         while True:
             try:
@@ -63,18 +62,18 @@ class Lock:
             time.sleep(0.001)
 
     def release(self, byte: int) -> None:
-        """Give the lock on `byte` back."""
+        """Release the lock on `byte`."""
         fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, byte, 1, 0))
 
     def close(self) -> None:
-        """Give every lock of this handle back. Idempotent."""
+        """Release every lock of this handle. Idempotent."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 class Segment:
-    """A mapped segment. `map` is its memory; views of it stay valid after `close`, until they are garbage."""
+    """A mapped segment. `map` is its memory; views of it stay valid after `close`, for as long as they live."""
 
     def __init__(self, name: str, fd: int, size_bytes: int) -> None:
         self.name = name
@@ -84,7 +83,7 @@ class Segment:
 
     @classmethod
     def create(cls, name: str, size_bytes: int) -> Segment:
-        """Make a segment of zeros, readable by this user only, with all its memory reserved. Raises RingError."""
+        """Create a segment of zeros, accessible to this user only, with all its memory reserved. Raises RingError."""
         path = segment_path(name)
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -94,7 +93,7 @@ class Segment:
         except OSError as error:
             raise RingError(f"{path} cannot be created: {error.strerror}", segment=name) from None
         try:
-            # Reserved now, so that a full /dev/shm is an error here and not a SIGBUS at some later store.
+            # Reserve the memory now, so that a full /dev/shm is an error here and not a SIGBUS at a later store.
             os.posix_fallocate(fd, 0, size_bytes)
             return cls(name, fd, size_bytes)
         except OSError as error:
@@ -112,7 +111,7 @@ class Segment:
 
     @classmethod
     def attach(cls, name: str, minimum_bytes: int) -> Segment:
-        """Open an existing segment. Raises RingError where it is missing or smaller than `minimum_bytes`."""
+        """Open an existing segment. Raises RingError if it is missing or smaller than `minimum_bytes`."""
         path = segment_path(name)
         try:
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -138,7 +137,7 @@ class Segment:
         return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
     def close(self) -> None:
-        """Unmap, or leave that to the last view that is still alive. Idempotent."""
+        """Unmap the memory, now or when the last view of it dies. Idempotent."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -146,5 +145,5 @@ class Segment:
                 self.map.close()
 
     def unlink(self) -> None:
-        """Remove the name; processes that are attached keep the memory."""
+        """Remove the name; attached processes keep the memory."""
         segment_path(self.name).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """A ring as its owner and its watchers see it: created, checked, measured, removed.
 
-Nothing here reads or writes records, so nothing needs a kernel: importing this module does not load numba, which
-would cost the supervisor 100 MiB and a second. `ring.Ring` adds the ends that records go in and come out at.
+Nothing here reads or writes records, so nothing needs a kernel: importing this module does not load numba, which would
+cost the supervisor 100 MiB and a second. `ring.Ring` adds the producer and consumer ends.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ LATEST: Final = -2
 
 
 class Mode(StrEnum):
-    """What happens to a consumer that is slow."""
+    """What happens to a slow consumer."""
 
-    GATING = "gating"  # the producer waits for what it has not committed
-    LOSSY = "lossy"  # it is overtaken, and counts what it lost
+    GATING = "gating"  # the producer waits until the consumer commits
+    LOSSY = "lossy"  # the producer overtakes the consumer, which counts its losses
 
     @property
     def word(self) -> int:
-        """How the segment says it."""
+        """The value in the segment."""
         return layout.GATING if self is Mode.GATING else layout.LOSSY
 
 
 class ConsumerStatistics(msgspec.Struct, frozen=True):
-    """One consumer, dead ones included: a dead gating consumer still holds the producer back."""
+    """One consumer, dead or alive: a dead gating consumer still holds the producer back."""
 
     label: str
     mode: Mode
@@ -55,11 +55,11 @@ class ConsumerStatistics(msgspec.Struct, frozen=True):
     alive: bool
     position: int  # gating: committed; lossy: done with
     lag: int  # records published beyond position
-    lost: int  # records it was overtaken by
+    lost: int  # records by which it was overtaken
 
 
 class RingStatistics(msgspec.Struct, frozen=True):
-    """A picture of the ring; each number is exact, but not all are of the same instant."""
+    """A snapshot of the ring. Each number is exact, but the numbers may be from different instants."""
 
     head: int  # position of the next record
     intent: int
@@ -68,11 +68,11 @@ class RingStatistics(msgspec.Struct, frozen=True):
     producer_alive: bool
     consumers: list[ConsumerStatistics]
     full_waits: int  # publishes that had to wait for room
-    dropped: int  # records that the producer gave up because there was none
+    dropped: int  # records that the producer gave up for lack of room
 
 
 class RingView:
-    """A process's view of one ring. `start` and `epoch` are what its creator said."""
+    """A process's view of one ring. `start` and `epoch` are those that its creator chose."""
 
     def __init__(self, segment: Segment, dtype: np.dtype[np.void], doorbell_dir: Path) -> None:
         self._segment = segment
@@ -96,10 +96,10 @@ class RingView:
         epoch: int,
         doorbell_dir: Path,
     ) -> Self:
-        """Make the segment, its memory reserved. The first record gets position `start`.
+        """Create the segment, with its memory reserved. The first record gets position `start`.
 
-        `epoch` tells this ring from an earlier one of the same name. Raises RingError: the name is taken, there is not
-        enough shared memory, the capacity is not a power of two, the dtype's size is not a multiple of 8.
+        `epoch` distinguishes this ring from an earlier one of the same name. Raises RingError if the name is taken,
+        shared memory is short, the capacity is not a power of two, or the dtype's size is not a multiple of 8.
         """
         dtype = _record_dtype(name, schema)
         if not 1 <= capacity_records <= MAX_CAPACITY_RECORDS or capacity_records & (capacity_records - 1):
@@ -118,13 +118,14 @@ class RingView:
         header["epoch"] = epoch
         for field in ("start", "intent", "cursor", "limit"):
             header[field] = start
-        # Last. A plain store is enough: who attaches got the name afterwards, or finds what a dead creator left.
+        # Last. A plain store suffices: a process that attaches learned the name afterwards, or finds a dead creator's
+        # remains.
         header["magic"] = layout.MAGIC_VALUE
         return cls(segment, dtype, doorbell_dir)
 
     @classmethod
     def attach(cls, name: str, schema: Schema | np.dtype[np.void], doorbell_dir: Path) -> Self:
-        """Open an existing ring of that record layout. Raises RingError where it is missing or something else."""
+        """Open an existing ring of this record layout. Raises RingError if it is missing or not such a ring."""
         dtype = _record_dtype(name, schema)
         segment = Segment.attach(name, layout.HEADER_BYTES)
         try:
@@ -136,16 +137,16 @@ class RingView:
 
     @staticmethod
     def list_names(prefix: str) -> list[str]:
-        """Names of all segments that begin with `prefix`, complete or not, sorted."""
+        """Names of all segments that begin with `prefix`, complete or incomplete, sorted."""
         return sorted(path.name for path in SHM_DIR.iterdir() if path.name.startswith(prefix))
 
     @staticmethod
     def unlink_name(name: str) -> None:
-        """Remove a segment by name, whatever state it is in; nothing happens where there is none."""
+        """Remove a segment by name, whatever its state; a missing one is ignored."""
         segment_path(name).unlink(missing_ok=True)
 
     def statistics(self) -> RingStatistics:
-        """What the ring holds and who uses it. Never blocks."""
+        """What the ring holds, and which processes use it. Never blocks."""
         header = self._header
         consumers = []
         for slot, entry in enumerate(header["consumers"][: int(header["consumer_count"])]):
@@ -189,7 +190,7 @@ class RingView:
         self._segment.close()
 
     def unlink(self) -> None:
-        """Remove the name and the doorbells; processes that are attached keep the memory."""
+        """Remove the name and the doorbells; attached processes keep the memory."""
         self._segment.unlink()
         remove_doorbells(self._doorbell_dir, self.name, layout.MAX_CONSUMERS)
 
@@ -212,7 +213,7 @@ def _record_dtype(name: str, schema: Schema | np.dtype[np.void]) -> np.dtype[np.
 
 
 def _check_header(segment: Segment, dtype: np.dtype[np.void]) -> None:
-    """Raises RingError where the segment is not a whole ring of `dtype`."""
+    """Raises RingError if the segment is not a complete ring of `dtype`."""
 
     def wrong(message: str) -> RingError:
         return RingError(message, segment=segment.name)

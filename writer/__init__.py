@@ -1,1 +1,1 @@
-"""Chunk codec, journal, store reader, replay and the writer process."""
+"""Chunk codec, journal, index and the writer process."""

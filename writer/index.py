@@ -1,10 +1,10 @@
 """Where the chunks of a journal file are: scanning a file, and the index that saves scanning it again.
 
-An index, `NAME.tpx` beside `NAME.tpj`, is an array of `ENTRY` and nothing else: one for each chunk, in file order. It
-holds nothing that does not follow from the file, is written after the chunk is durable, and is never changed in
-place, so a reader may map it while the writer appends. A reader trusts an entry whose checksum is right and whose chunk
-lies inside the file, and scans every byte of the file that no such entry covers: a missing, stale or damaged index
-costs time, never data.
+An index, `NAME.tpx` next to `NAME.tpj`, is an array of `ENTRY` and nothing else: one entry per chunk, in file order.
+Everything in it follows from the journal file. An entry is written once its chunk is durable, and never changed in
+place, so a reader may map the index while the writer appends. A reader trusts an entry if its checksum is right and its
+chunk lies inside the file, and scans every byte of the file that no such entry covers. So a missing, stale or damaged
+index costs time, never data.
 """
 
 from __future__ import annotations
@@ -44,39 +44,39 @@ from tickplant.writer.format.chunk_layout import (
 ENTRY: Final = np.dtype(
     [
         ("offset", "<u8"),  # 0: of the chunk in its file
-        ("header", HEADER),  # 8: the chunk's own
-        ("bounds", "<i8", (2, SLOTS)),  # 112: of the values in it, see `format/chunk_bounds.py`
-        ("slots", "<u8"),  # 208: LAYOUT_OF the schema, or 0 where the bounds are not known
+        ("header", HEADER),  # 8: the chunk's header
+        ("bounds", "<i8", (2, SLOTS)),  # 112: bounds of its values, see `format/chunk_bounds.py`
+        ("slots", "<u8"),  # 208: LAYOUT_OF the schema, or 0 if the bounds are unknown
         ("checksum", "<u8"),  # 216: of the words before it, see `_checksums`
     ]
 )
 PLAIN_ENTRY: Final = np.dtype([("offset", "<u8"), ("header", HEADER), ("checksum", "<u8")])
-"""What earlier versions wrote, without bounds: read as well."""
+"""The entry of earlier versions, without bounds; it can still be read."""
 JOURNAL_SUFFIX: Final = ".tpj"
 INDEX_SUFFIX: Final = ".tpx"
 
 LISTED_BEYOND: Final = "the file ends before"
-"""How the reason of such damage begins."""
+"""How the reason begins when a file ends before chunks that its index lists."""
 
 _WEIGHTS: Final = np.cumprod(np.full(ENTRY.itemsize // 8 - 1, 0x9E3779B97F4A7C15, np.uint64)) | np.uint64(1)
 _SEARCH_BYTES: Final = 1 << 20
-_LAST_SEQ: Final = 2**63  # far beyond what any plant will write; more than that is no name of a journal file
+_LAST_SEQ: Final = 2**63  # far beyond what any plant will write; no journal file is named after a larger seq
 
 
 WhileReading = Callable[[], None]
-"""Called again and again by whatever may read for long: a process reports then, so that nobody takes it for hung."""
+"""Called repeatedly during long reads: a process reports its progress then, so that it is not taken for hung."""
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """A part of a journal file that is no valid chunk."""
+    """A part of a journal file that is not a valid chunk."""
 
     path: str
     offset: int
     length_bytes: int
     reason: str
-    first_seq: int | None = None  # the records that are missing, both inclusive, where the chunks around tell
+    first_seq: int | None = None  # the first and last missing record, inclusive, if the chunks around it tell
     last_seq: int | None = None
-    torn: bool = False  # the beginning of a chunk and no more: perhaps the rest is being written at this moment
+    torn: bool = False  # only the beginning of a chunk: the rest may be being written at this moment
 
     def __str__(self) -> str:
         lost = "" if self.first_seq is None or self.last_seq is None else f"; seq {self.first_seq} to {self.last_seq}"
@@ -88,31 +88,31 @@ class FileIndex(msgspec.Struct, frozen=True):
 
     path: Path
     entries: NDArray[np.void]  # dtype ENTRY, by offset
-    damage: list[Damage]  # stretches that are no chunks, by offset
+    damage: list[Damage]  # stretches that are not chunks, by offset
     size_bytes: int
     indexed: int  # how many entries came from the index file
 
     @property
     def end(self) -> int:
-        """Offset behind the last valid chunk."""
+        """Offset of the end of the last valid chunk."""
         return int(_ends(self.entries)[-1]) if len(self.entries) else 0
 
 
 def _ends(entries: NDArray[np.void]) -> NDArray[np.int64]:
-    """Offsets behind the chunks."""
+    """Offsets at which the chunks end."""
     ends: NDArray[np.int64] = entries["offset"].astype(np.int64) + entries["header"]["length_bytes"]
     return ends
 
 
 def _checksums(entries: NDArray[np.void]) -> NDArray[np.uint64]:
-    """Weighted sums of the words before the checksum: quick over a whole index, and enough against bad bytes."""
+    """Weighted sums of the words before the checksum: fast over a whole index, and good enough to catch bad bytes."""
     words = np.ascontiguousarray(entries).view(np.uint64).reshape(-1, entries.dtype.itemsize // 8)[:, :-1]
     sums: NDArray[np.uint64] = (words * _WEIGHTS[: words.shape[1]]).sum(axis=1, dtype=np.uint64)
-    return sums ^ np.uint64(0x74706E6478)  # so that zeros are no entry
+    return sums ^ np.uint64(0x74706E6478)  # so that zeros are not a valid entry
 
 
 def make_entries(chunks: list[tuple[int, ChunkHeader]], bounds: Sequence[Bounds | None] = ()) -> NDArray[np.void]:
-    """Entries of `(offset, header)` pairs, with the bounds of each, where they are known."""
+    """Entries of `(offset, header)` pairs, with the bounds of each, if known."""
     entries = np.zeros(len(chunks), ENTRY)
     for place, (offset, header) in enumerate(chunks):
         entries[place]["offset"] = offset
@@ -121,7 +121,7 @@ def make_entries(chunks: list[tuple[int, ChunkHeader]], bounds: Sequence[Bounds 
 
 
 def sealed(entries: NDArray[np.void], bounds: Sequence[Bounds | None] = ()) -> NDArray[np.void]:
-    """The entries, with the bounds of the first ones, where these are known, and with their checksums."""
+    """The entries with their checksums, and with `bounds`, those of the first entries, if known."""
     for place, known in enumerate(bounds):
         if known is not None:
             entries["bounds"][place] = known
@@ -136,9 +136,9 @@ def index_path(path: Path) -> Path:
 
 
 def journal_files(directory: Path) -> list[Path]:
-    """Journal files of one producer and schema, by their first seq, which is their name."""
+    """Journal files of one producer and schema, ordered by their first seq, which is their name."""
     try:
-        names = os.listdir(directory)  # noqa: PTH208  # pathlib takes four times as long, and this is for every range
+        names = os.listdir(directory)  # noqa: PTH208  # pathlib takes four times as long, and every range needs this
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
     suffix = len(JOURNAL_SUFFIX)
@@ -150,8 +150,8 @@ def _is_seq(name: str) -> bool:
 
 
 def open_file(path: Path) -> int:
-    """A descriptor of a journal file or a daily file, to be closed by the caller. Raises OSError, StoreError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe in its place must not hold us up
+    """Open a journal file or a daily file; the caller closes the descriptor. Raises OSError, StoreError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe in its place must not block us
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise StoreError("is not a file", path=path)
@@ -160,7 +160,7 @@ def open_file(path: Path) -> int:
 
 @contextmanager
 def opened(path: Path) -> Iterator[int]:
-    """`open_file` for a `with` block. An OSError in it becomes a StoreError that names the file."""
+    """`open_file` for a `with` block. An OSError inside the block becomes a StoreError that names the file."""
     try:
         fd = open_file(path)
         try:
@@ -178,20 +178,20 @@ def load_index(
     while_reading: WhileReading = lambda: None,
     within: tuple[int, int] | None = None,
 ) -> FileIndex:
-    """The chunks of a journal file or a daily file: from its index as far as that goes, else by scanning.
+    """The chunks of a journal file or a daily file: from its index as far as possible, else by scanning.
 
     Args:
-        path: of the file.
-        use_index: False: every byte is scanned.
-        while_reading: called before each chunk, or megabyte without one, that is scanned.
-        within: of a daily file, the first and the last seq that it may hold: its records are some of these. None: a
-            journal file, whose chunks hold each seq from their first to their last.
+        path: the file.
+        use_index: False scans every byte.
+        while_reading: called before scanning each chunk, or each megabyte without one.
+        within: for a daily file, the first and the last seq that it may hold: it may lack some in between. None: a
+            journal file, whose chunks hold every seq from their first to their last.
 
     Raises:
         StoreError: the file cannot be read.
     """
     with opened(path) as fd:
-        # In this order: the writer lists a chunk only after it has written it.
+        # First the index, then the size: the writer lists a chunk only after it has written the chunk.
         known = _read_entries(index_path(path), dense=within is None) if use_index else np.zeros(0, ENTRY)
         size = os.fstat(fd).st_size
         inside = _ends(known) <= size
@@ -212,7 +212,7 @@ def load_index(
     damage = [_with_seqs(part, path, entries, within) for part in damage]
     damage = sorted([*damage, *astray], key=lambda part: part.offset)
     if len(beyond):
-        # What the index lists was durable once: more is missing than a tail that was being written.
+        # Chunks in the index were durable once: more is missing than a tail that was being written.
         first, last = int(beyond[0]["header"]["first_seq"]), int(beyond[-1]["header"]["last_seq"])
         start = int(_ends(entries)[-1]) if len(entries) else 0
         damage = [part for part in damage if part.offset < start]
@@ -222,14 +222,15 @@ def load_index(
 
 
 def _in_line(entries: NDArray[np.void], path: Path) -> tuple[NDArray[np.void], list[Damage]]:
-    """The chunks whose records come behind those of the chunks before them; each other one is damage, and not read.
+    """The chunks whose records follow those of the chunks before them; all other chunks are damage, and are not read.
 
-    No writer goes back. Sound chunks out of line are pages of a file that stand at a wrong place, or stand twice.
+    No writer goes back. Valid chunks out of order come from pages of a file at a wrong place, or twice.
     """
     headers = entries["header"]
     if bool((headers["first_seq"][1:] > headers["last_seq"][:-1]).all()):
         return entries, []
-    # As many as can be kept: the longest rise. `tails[n]` is the place where a rise of n + 1 chunks ends lowest.
+    # Keep as many as possible, the longest rising subsequence. `tails[n]` is the chunk at which a rise of n + 1 chunks
+    # ends lowest.
     firsts, lasts = headers["first_seq"].tolist(), headers["last_seq"].tolist()
     tails: list[int] = []
     before = [-1] * len(entries)
@@ -258,7 +259,7 @@ def _in_line(entries: NDArray[np.void], path: Path) -> tuple[NDArray[np.void], l
 
 
 def _uncovered(entries: NDArray[np.void], size: int) -> list[tuple[int, int]]:
-    """Stretches `(start, stop)` of a file of `size` bytes that no entry covers."""
+    """The stretches `(start, stop)` of a file of `size` bytes that no entry covers."""
     starts = np.concatenate([[0], _ends(entries)])
     stops = np.append(entries["offset"].astype(np.int64), size)
     return [(int(starts[place]), int(stops[place])) for place in np.flatnonzero(starts < stops)]
@@ -288,11 +289,11 @@ def _with_bounds(plain: NDArray[np.void]) -> NDArray[np.void]:
 
 
 def _count_good(entries: NDArray[np.void], *, dense: bool) -> int:
-    """How many entries from the first one on can be trusted."""
+    """How many entries, from the first one on, can be trusted."""
     if not len(entries):
         return 0
     headers = entries["header"]
-    # The checksum is one against accidents: what an entry says must be possible as well.
+    # The checksum guards only against accidents, so the contents of an entry must be plausible as well.
     good = _checksums(entries) == entries["checksum"]
     good &= entries["offset"] < _LAST_SEQ
     good &= (headers["magic"] == np.void(MAGIC)) & (headers["length_bytes"] <= MAX_CHUNK_BYTES)
@@ -306,7 +307,7 @@ def _count_good(entries: NDArray[np.void], *, dense: bool) -> int:
 
 
 def _with_seqs(part: Damage, path: Path, entries: NDArray[np.void], within: tuple[int, int] | None) -> Damage:
-    """Add which records are missing, as far as the chunks around, or the names of this file and the next one, say."""
+    """Add which records are missing, as far as the chunks around or the names of this file and the next one tell."""
     place = int(np.searchsorted(entries["offset"], part.offset))
     headers = entries["header"]
     begin = within[0] if within else int(path.stem)
@@ -325,7 +326,7 @@ def _with_seqs(part: Damage, path: Path, entries: NDArray[np.void], within: tupl
 def scan(
     fd: int, path: Path, start: int, stop: int, while_reading: WhileReading
 ) -> Iterator[tuple[int, ChunkHeader] | Damage]:
-    """Walk the bytes from `start` to `stop`: each valid chunk, payload checked, and each stretch that is none."""
+    """Walk the bytes from `start` to `stop`: yields each valid chunk, payload checked, and each damaged stretch."""
     offset = start
     while offset < stop:
         while_reading()
@@ -343,9 +344,9 @@ def scan(
 
 
 def read_chunk(fd: int, path: Path, offset: int, stop: int) -> tuple[bytes, ChunkHeader]:
-    """The bytes and the header of the chunk at `offset`, checksums compared. Raises DamageError, StoreError."""
+    """The bytes and the header of the chunk at `offset`, checksums verified. Raises DamageError, StoreError."""
     head = os.pread(fd, min(HEAD_BYTES, stop - offset), offset)
-    # Before the rest is read, so that no more is than a chunk has.
+    # Check the head before reading the rest, so that no more is read than a chunk can have.
     header = read_head(head, len(head) if len(head) < HEADER.itemsize else stop - offset, path=path, offset=offset)
     if max(header.first_seq, header.last_seq) >= _LAST_SEQ:
         why = f"the chunk's header makes no sense: seq {header.first_seq} to {header.last_seq}"
@@ -358,7 +359,7 @@ def read_chunk(fd: int, path: Path, offset: int, stop: int) -> tuple[bytes, Chun
 
 
 def _is_beginning(fd: int, offset: int, stop: int) -> bool:
-    """Whether the bytes up to `stop` may be the first ones of a chunk that is valid so far."""
+    """Whether the bytes up to `stop` may be the beginning of a valid chunk."""
     data = os.pread(fd, min(stop - offset, HEAD_BYTES), offset)
     if data[4:8] != MAGIC[: max(0, len(data) - 4)]:
         return False
@@ -374,9 +375,9 @@ def _is_beginning(fd: int, offset: int, stop: int) -> bool:
 
 
 def _next_chunk(fd: int, path: Path, start: int, stop: int, while_reading: WhileReading) -> int:
-    """Offset of the first valid chunk that begins at or behind `start`; `stop` where there is none."""
+    """Offset of the first valid chunk that begins at or after `start`; `stop` if there is none."""
     overlap = len(MAGIC) - 1
-    position = start + 4  # of the window, which begins where a magic may be
+    position = start + 4  # of the window, which begins at the first possible magic
     while position < stop:
         window = os.pread(fd, min(_SEARCH_BYTES, stop - position), position)
         found = window.find(MAGIC)

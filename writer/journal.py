@@ -3,11 +3,11 @@
     DATA/journal/PRODUCER/SCHEMA/00000000000000000000.tpj     chunks, one after another; the name is the first seq
                                  00000000000000000000.tpx     its index
                                  00000000000004096000.tpj     the next file, begun at a full hour or a full size
-                                 00000000000000000000.81920.torn   a tail that was no chunk, moved aside by recovery
+                                 00000000000000000000.81920.0.torn   an invalid tail, moved aside by recovery
 
-What has been flushed stays readable whatever happens next. A kill at any instant leaves at most a torn chunk behind
-the good ones; opening the journal again moves it aside, never deletes it, and says so. Doing that twice, or being
-killed in the middle of it, changes nothing.
+Flushed records stay readable whatever happens next. A kill at any instant leaves at most a torn chunk after the valid
+ones. The next opening of the journal moves the torn chunk aside, never deletes it, and reports it. Recovery may run
+twice, or be killed half-way, without harm.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ def journal_dir(data_dir: Path, producer: str, schema: Schema) -> Path:
 
 
 class Files:
-    """Every way in which a journal touches the disk. A test replaces it to fail or die at any of them."""
+    """All operations of a journal on the disk. A test replaces this class to fail or die at any of them."""
 
     def open(self, path: Path, flags: int) -> int:
         """As os.open."""
         return os.open(path, flags | os.O_CLOEXEC, 0o644)
 
     def write(self, fd: int, data: memoryview) -> int:
-        """As os.write: may write less than all."""
+        """As os.write: may write only part of the data."""
         return os.write(fd, data)
 
     def sync(self, fd: int) -> None:
@@ -79,11 +79,11 @@ class Files:
         source.rename(target)
 
     def make_folder(self, path: Path) -> None:
-        """As os.mkdir; one that exists is left as it is."""
+        """As os.mkdir; an existing folder is left as it is."""
         path.mkdir(exist_ok=True)
 
     def remove(self, path: Path) -> None:
-        """As os.unlink, or os.rmdir of a folder; what is not there is no error."""
+        """As os.unlink, or os.rmdir for a folder; a missing path is no error."""
         with contextlib.suppress(FileNotFoundError):
             path.rmdir() if path.is_dir() else path.unlink()
 
@@ -98,7 +98,7 @@ def sync_path(path: Path, files: Files, flags: int = os.O_RDONLY) -> None:
 
 
 def make_folders(folder: Path, files: Files) -> None:
-    """Make a folder and those above it, durably, where they are missing. Raises OSError."""
+    """Make a folder and its missing parents, durably. Raises OSError."""
     missing = []
     while not folder.exists():
         missing.append(folder)
@@ -111,8 +111,8 @@ def make_folders(folder: Path, files: Files) -> None:
 class Journal:
     """Appends records to the files of one producer and schema. One process at a time; not thread-safe.
 
-    Opening recovers: `found` lists what was damaged or torn. Records are held in memory from `append` until a `flush`
-    succeeds; a failed flush (disk full, I/O error) changes nothing and can be tried again.
+    Opening a journal recovers it: `found` lists damaged and torn parts. Records are held in memory from `append` until
+    a `flush` succeeds; a failed flush (disk full, I/O error) changes nothing and can be retried.
     """
 
     def __init__(
@@ -129,11 +129,11 @@ class Journal:
         ages: Ages | None = None,
         while_reading: WhileReading = lambda: None,
     ) -> None:
-        """Open or create the journal; `while_reading` is called again and again while its last file is scanned.
+        """Open or create the journal; `while_reading` is called repeatedly while its last file is scanned.
 
-        `ages` counts how old records, then TICK, are when they are durable.
+        `ages`, for the schema TICK only, counts how old records are when they become durable.
 
-        Raises StoreError where that is not possible, or another process has it open.
+        Raises StoreError if the journal cannot be opened, or if another process has it open.
         """
         self.directory = journal_dir(data_dir, producer, schema)
         self.schema = schema
@@ -151,9 +151,9 @@ class Journal:
         self._pending: list[NDArray[np.void]] = []
         self._path = self.directory / f"{0:020d}{JOURNAL_SUFFIX}"
         self._fd = self._index_fd = self._directory_fd = -1
-        self._size = 0  # of the good part of the file
+        self._size = 0  # of the valid part of the file
         self._hour = 0  # of the first record in the file
-        self._clean = True  # nothing lies behind the good part
+        self._clean = True  # nothing follows the valid part
         try:
             make_folders(self.directory, self._files)
             self._directory_fd = self._files.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -175,9 +175,9 @@ class Journal:
         return self.durable_seq + self.pending_records
 
     def append(self, records: NDArray[np.void]) -> None:
-        """Take records, shape (n,), dtype of the schema, whose seq continues the journal; they are copied.
+        """Take records, shape (n,), of the schema's dtype, whose seqs continue the journal; they are copied.
 
-        Raises StoreError where they do not continue it, and takes none of them.
+        Raises StoreError if they do not continue the journal, and takes none of them.
         """
         if not len(records):
             return
@@ -189,13 +189,13 @@ class Journal:
             place = int(wrong[0])
             message = f"the journal continues with seq {expected[place]}, not {records['seq'][place]}"
             raise StoreError(message, path=self.directory)
-        self._pending.append(records.copy())
+        self._pending.append(join_records([records]))
         self.pending_records += len(records)
 
     def flush(self) -> int:
-        """Make everything appended durable: one write, one fdatasync. Returns `durable_seq`.
+        """Make all appended records durable with one write and one fdatasync. Returns `durable_seq`.
 
-        Raises StoreError, naming the file, where the disk refuses. The records stay pending then.
+        Raises StoreError, which names the file, if the disk fails. The records then stay pending.
         """
         if not self._pending:
             return self.durable_seq
@@ -210,7 +210,7 @@ class Journal:
                 self._write_all(self._fd, data)
                 self._files.sync(self._fd)
             except OSError:
-                # What was written may lack pages even where a second sync succeeds: take it back and write it anew.
+                # The written data may lack pages even if a second sync succeeds: remove it, and write it again.
                 self._take_back()
                 raise
         except OSError as error:
@@ -229,9 +229,9 @@ class Journal:
         return self.durable_seq
 
     def skip_to(self, seq: int) -> None:
-        """Leave out the records before `seq`, which are lost for good: `verify` will report the hole.
+        """Skip the records before `seq`, which are lost for good: `verify` will report the hole.
 
-        For a writer whose ring no longer holds what the journal should continue with. Raises StoreError.
+        For a writer whose ring no longer holds the records that should come next. Raises StoreError.
         """
         if self._pending or seq <= self.durable_seq:
             raise ValueError(f"cannot skip to {seq}: the journal stands at {self.next_seq}")
@@ -242,7 +242,7 @@ class Journal:
         self.durable_seq = seq
 
     def close(self) -> None:
-        """Flush and let go of the files; they are let go of even where the flush fails."""
+        """Flush, and close the files, even if the flush fails."""
         try:
             self.flush()
         finally:
@@ -256,7 +256,7 @@ class Journal:
         ]
 
     def _make_room(self, records: NDArray[np.void]) -> None:
-        """Have a file open, at its good end, that these records belong in."""
+        """Have the file for these records open, at the end of its valid part."""
         if not self._clean:
             self._take_back()
         full = self._size >= self.rotate_bytes or (self._size and _hour(records) > self._hour)
@@ -265,7 +265,7 @@ class Journal:
 
     def _begin_file(self, first_seq: int) -> None:
         path = self.directory / f"{first_seq:020d}{JOURNAL_SUFFIX}"
-        # It may exist, empty: an earlier attempt to begin it failed half-way.
+        # The file may exist, empty: an earlier attempt to begin it failed half-way.
         fd = self._files.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
             if os.fstat(fd).st_size:
@@ -290,7 +290,7 @@ class Journal:
             left = left[self._files.write(fd, left) :]
 
     def _append_index(self, offset: int, chunks: list[tuple[bytes, Bounds]]) -> None:
-        """An index that cannot be written is dropped: readers scan, and the next opening makes it anew."""
+        """Append to the index. If that fails, delete the index: readers scan, and the next opening rebuilds it."""
         headers = []
         for chunk, _ in chunks:
             headers.append((offset, read_header(chunk)))
@@ -318,7 +318,7 @@ class Journal:
             raise StoreError("another process is writing this journal; stop it first", path=self.directory) from None
 
     def _recover(self, while_reading: WhileReading) -> None:
-        """Find the end of the last file, move aside what lies behind it, and bring its index up to date."""
+        """Find the end of the last file's valid part, move aside what follows, and bring the index up to date."""
         paths = journal_files(self.directory)
         if not paths:
             return
@@ -340,7 +340,7 @@ class Journal:
             index_path(path).unlink(missing_ok=True)
 
     def _move_aside(self, start: int, stop: int) -> None:
-        """Copy a torn tail to a file of its own, durably, then cut it off: a kill in between only repeats that."""
+        """Copy a torn tail to a file of its own, durably, then cut it off: a kill in between only repeats this."""
         temporary = self._path.with_suffix(".torn.new")
         copy = self._files.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
@@ -363,7 +363,7 @@ class Journal:
     def _restore_index(self, entries: bytes) -> None:
         path = index_path(self._path)
         if not path.exists() or path.read_bytes() != entries:
-            # Never changed in place: a reader may have it mapped.
+            # Never change an index in place: a reader may have it mapped.
             temporary = path.with_suffix(f"{INDEX_SUFFIX}.new")
             new = self._files.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             try:

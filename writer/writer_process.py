@@ -1,10 +1,10 @@
 """The writer process: rings in, journals out.
 
-`python -m tickplant.writer`, its stdin being a job_specs.WriterSpec. Exits 0 when stopped (or, with `until_drained`, at
-once when the rings are stored), having stored what they held; 1 with a sentence where it cannot.
+`python -m tickplant.writer` reads a job_specs.WriterSpec from stdin. When stopped (or, with `until_drained`, as soon as
+the rings are drained) it stores what they hold and exits 0. If it cannot, it prints a sentence and exits 1.
 
-A ring's records stay the ring's until they are durable: the position committed to it is what the journal has synced.
-So a killed writer starts again from there, and a disk that is full costs nothing until the ring is full as well.
+Records stay in a ring until they are durable: the writer commits only what the journal has synced. So a killed writer
+continues from there, and a full disk loses nothing until the ring is full as well.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from tickplant.writer.journal import Journal
 LONGEST_NAP_S: Final = 0.05
 SHORTEST_NAP_S: Final = 0.005
 NAP_RECORDS_PER_S: Final = 1_300_000
-"""How long records may gather in the rings before they are taken: the smallest ring is half full then at half this
-rate. So a writer wakes 20 times a second at most, and need not be rung for what comes in between."""
+"""Sets the length of a nap, in which records gather in the rings: at half this rate, a nap fills half of the smallest
+ring. So a writer of large rings wakes only 20 times a second, and needs no bell for records that arrive meanwhile."""
 
 MOST_CHUNKS: Final = 8
-"""That one flush may write: half a million records, which take 70 ms to encode."""
+"""The most chunks that one flush writes: half a million records, which take 70 ms to encode."""
 
 RETRY_S: Final = 1.0
 LAST_TRIES: Final = 5
-"""How often a stopping writer tries a disk that refuses, every RETRY_S; then the rings keep their records."""
+"""How often a stopping writer retries a failing disk, every RETRY_S; after that the rings keep their records."""
 
 
 class Input:
@@ -53,15 +53,15 @@ class Input:
         self.consumer = consumer
         self.journal = journal
         self.capacity_records = capacity_records
-        # Committing late keeps the ring full: hold no more than a quarter of it. But where the disk has taken its time,
-        # half of it goes with one sync: how much one sync takes limits what a slow disk can store in a second.
+        # Committing late keeps the ring full, so hold no more than a quarter of it. But after a slow write, take up to
+        # half with one sync: the size of a sync limits how much a slow disk can store per second.
         self.batch_records = max(1, min(journal.chunk_records, capacity_records // 4))
         self.most_records = max(self.batch_records, min(MOST_CHUNKS * journal.chunk_records, capacity_records // 2))
         self.began = min(journal.next_seq, consumer.position)
-        self.lost = 0  # records that neither ring nor journal had when this began
+        self.lost = 0  # records that neither ring nor journal had at the start
         self.stored = 0
         self.until: int | None = None  # position at which to stop
-        self.due_s = 0.0  # when what is pending must be flushed
+        self.due_s = 0.0  # when the pending records must be flushed
 
     @property
     def finished(self) -> bool:
@@ -69,7 +69,7 @@ class Input:
         return self.until is not None and self.consumer.position >= self.until and not self.journal.pending_records
 
     def account(self) -> Account:
-        """What must add up."""
+        """The account of this ring: its numbers must add up."""
         journal, consumer = self.journal, self.consumer
         behind = max(0, consumer.lag)
         return accounts.storing(
@@ -83,16 +83,16 @@ class Input:
 
 
 class WriterProcess:
-    """The loop: take what the rings hold, flush when it is due, sleep."""
+    """The loop: take records from the rings, flush when due, sleep."""
 
     def __init__(self, spec: WriterSpec, resources: contextlib.ExitStack) -> None:
         self.spec = spec
         self._log = structlog.get_logger()
         self._retry_s = 0.0
         self._tries = 0
-        self._trouble = ""  # why the disk refuses; empty while it does not
+        self._trouble = ""  # why the disk fails; empty if it does not
         self._counts = {"records": 0, "bytes": 0, "flushes": 0, "flush_errors": 0, "lost": 0, "damaged": 0}
-        self._ages = Ages()  # of ticks when they are durable
+        self._ages = Ages()  # ages of ticks when they become durable
         self._inputs: list[Input] = []
         self._loop = resources.enter_context(
             ChildLoop(spec.plant, spec.name, lambda: (self.counters(), self.accounts()))
@@ -100,14 +100,14 @@ class WriterProcess:
         self._loop.stopping = spec.until_drained
         for ref in spec.inputs:
             self._inputs.append(self._input(ref, resources))
-        # Nobody rings unless asked to. A bell that comes late all the same ends one nap, not all of them.
+        # Producers ring only when asked. A late ring ends one nap, not every later one, since it is drained.
         for source in self._inputs:
             self._loop.poll.add(source.consumer.fileno(), source.consumer.finish_wait)
         least_records = min((source.capacity_records for source in self._inputs), default=1 << 20)
         self._nap_s = min(LONGEST_NAP_S, max(SHORTEST_NAP_S, least_records / NAP_RECORDS_PER_S))
 
     def run(self) -> None:
-        """Work until stopped; then until what the rings held at that moment is stored."""
+        """Work until stopped, then until all records that the rings held at that moment are stored."""
         loop = self._loop
         loop.hello()
         while not self._finished():
@@ -121,7 +121,7 @@ class WriterProcess:
             loop.done()
 
     def counters(self) -> Counters:
-        """What the supervisor shows. `durable` is the seq up to which each journal is safe."""
+        """Counters for the supervisor. `durable` is the seq up to which each journal is safe."""
         return {
             **self._counts,
             "pending": sum(source.journal.pending_records for source in self._inputs),
@@ -136,7 +136,7 @@ class WriterProcess:
         }
 
     def accounts(self) -> list[Account]:
-        """What must add up, of each ring."""
+        """The account of each ring."""
         return [source.account() for source in self._inputs]
 
     # ------------------------------------------------------------------------------------------------ one turn
@@ -152,7 +152,7 @@ class WriterProcess:
         return all(source.finished for source in self._inputs)
 
     def _take(self) -> bool:
-        """Move records from the rings to their journals. Returns whether there may be more at once."""
+        """Move records from the rings to their journals. Returns whether more may be waiting already."""
         busy = False
         for source in self._inputs:
             journal = source.journal
@@ -167,7 +167,7 @@ class WriterProcess:
         return busy
 
     def _flush(self) -> None:
-        """Make durable what is due, and give the ring its room back."""
+        """Make durable what is due, and free its room in the rings."""
         now_s = time.monotonic()
         if self._trouble and now_s < self._retry_s:
             return
@@ -194,7 +194,7 @@ class WriterProcess:
         self._note(trouble)
 
     def _note(self, trouble: str) -> None:
-        """Say when the disk begins to refuse, and when it is well again."""
+        """Log when the disk begins to fail, and when it works again."""
         if trouble:
             self._retry_s = time.monotonic() + RETRY_S
             self._tries += self._loop.stopping
@@ -205,7 +205,7 @@ class WriterProcess:
         self._trouble = trouble
 
     def _sleep(self) -> None:
-        """Until records arrive, or, while some are waiting, until they are due or a nap has passed."""
+        """Sleep until records arrive. If records are pending, sleep at most a nap, or until they are due."""
         loop, now_s = self._loop, time.monotonic()
         waiting = [source.due_s for source in self._inputs if source.journal.pending_records]
         if self._trouble:
@@ -218,7 +218,7 @@ class WriterProcess:
             loop.wait(loop.due_s)
             for source in self._inputs:
                 source.consumer.finish_wait()
-            loop.wait(self._nap_s)  # more will follow what has just arrived
+            loop.wait(self._nap_s)  # more records will follow
         else:
             for source in self._inputs:
                 source.consumer.finish_wait()
@@ -253,7 +253,7 @@ class WriterProcess:
         return source
 
     def _open_journal(self, ref: RingRef, schema: Schema, epoch: int) -> Journal:
-        """Open a journal; where the disk refuses, say so and try again until it does not."""
+        """Open a journal. While the disk fails, log that and retry."""
         config = self.spec.config
         while True:
             try:
@@ -280,7 +280,7 @@ class WriterProcess:
 
 
 def warm_up() -> None:
-    """Compile or load the kernels of every writer."""
+    """Compile the kernels of every writer, or load them from the cache."""
     prepare_ring()
     ages.prepare_kernels()
     warm_up_codec()

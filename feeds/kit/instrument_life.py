@@ -337,4 +337,4 @@ def decimals(step: str | None) -> int | None:
 
 def _unknown_symbol(symbol: str, listed: Collection[str]) -> str:
     near = [symbol.upper()] if symbol.upper() in listed else difflib.get_close_matches(symbol.upper(), listed, 1)
-    return f"there is no symbol {symbol}" + (f"; did you mean {near[0]}?" if near else "")
+    return f"unknown symbol {symbol}" + (f"; did you mean {near[0]}?" if near else "")

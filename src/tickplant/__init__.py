@@ -3,8 +3,7 @@
     with tickplant.subscribe("binance.BTCUSDT.trade") as messages: ...      # live, from a running plant or a replay
     for records in tickplant.Store("data").query("binance", "BTCUSDT"): ... # stored
 
-Records are numpy arrays of the dtypes below. Importing this module loads nothing else: each name below is loaded when
-it is first used.
+Records are numpy arrays of the dtypes below. Importing this module loads nothing else: each name loads on first use.
 """
 
 from __future__ import annotations
@@ -106,11 +105,11 @@ _HOMES = {
         "TickplantError",
     ),
 }
-"""Module to what it defines of the names above; the others are of `records.layouts`."""
+"""Which module defines which of the names above; the rest come from `records.layouts`."""
 
 
 def __getattr__(name: str) -> Any:
-    """What is loaded when it is first asked for: every process of a plant imports this package, few all of it."""
+    """Load a name on first use: every process of a plant imports this package, and few need all of it."""
     if name == "__version__":
         from importlib.metadata import version  # noqa: PLC0415  # slow to import, rarely asked for
 

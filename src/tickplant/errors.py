@@ -2,13 +2,13 @@
 
     TickplantError
     ├── ConfigError         a key of a configuration file is wrong or unknown
-    ├── RingError           a shared-memory ring cannot be created or attached, or is not what was expected
+    ├── RingError           a shared-memory ring cannot be created or attached, or is not the expected one
     ├── StoreError          stored data cannot be read or written
-    │   └── DamageError     bytes on disk are not what was written
+    │   └── DamageError     bytes on disk differ from what was written
     ├── FeedError           a venue, endpoint or recording cannot be used
     ├── ControlError        the plant does not answer, or refuses a command
-    ├── SubscribeError      a subscriber cannot attach, or asked for what does not exist
-    └── DeriveError         a derivation is not known, or cannot be configured so
+    ├── SubscribeError      a subscriber cannot attach, or asked for something that does not exist
+    └── DeriveError         a derivation is unknown, or its configuration is invalid
 
 Each message names the file, key, segment or address at fault and says what to do. The command line prints it without
 a traceback and exits with `exit_code`.
@@ -38,7 +38,7 @@ class ConfigError(TickplantError):
 
 
 class RingError(TickplantError):
-    """A shared-memory ring cannot be created or attached, or is not what was expected."""
+    """A shared-memory ring cannot be created or attached, or is not the expected one."""
 
     def __init__(self, message: str, *, segment: str) -> None:
         super().__init__(f"ring {segment}: {message}")
@@ -54,7 +54,7 @@ class StoreError(TickplantError):
 
 
 class DamageError(StoreError):
-    """Bytes on disk are not what was written; `offset` is where in the file."""
+    """Bytes on disk differ from what was written; `offset` is their position in the file."""
 
     def __init__(self, message: str, *, path: Path | str, offset: int) -> None:
         super().__init__(f"at byte {offset}: {message}", path=path)
@@ -70,11 +70,11 @@ class ControlError(TickplantError):
 
 
 class SubscribeError(TickplantError):
-    """A subscriber cannot attach, or asked for what does not exist."""
+    """A subscriber cannot attach, or asked for something that does not exist."""
 
 
 class DeriveError(TickplantError):
-    """A derivation is not known, or cannot be configured so; `key` is the name or parameter at fault."""
+    """A derivation is unknown, or its configuration is invalid; `key` is the name or parameter at fault."""
 
     exit_code = 2
 

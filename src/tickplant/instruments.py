@@ -1,8 +1,9 @@
-"""The instrument table: which id is which symbol, and how many decimals its integers carry.
+"""The instrument table: the symbol of each id, and how many decimals its integers carry.
 
-An append-only text file, `instruments.jsonl`, one JSON object a line, kept by the supervisor in the store and read by
-everybody. Ids start at 1 and are stable for the life of the store; an instrument whose scales change gets a new id.
-A last line that was torn by a crash is dropped at the next registration (`line_file`): nothing used its id yet.
+The table is an append-only text file in the store, `instruments.jsonl`, with one JSON object per line. The supervisor
+writes it; every process reads it. Ids start at 1 and are stable for the life of the store; an instrument whose scales
+change gets a new id. The next registration drops a last line that a crash has torn (`line_file`): nothing used its id
+yet.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tickplant.errors import StoreError
 from tickplant.line_file import LineFile
 
 FEED_SYMBOL = "*"
-"""Symbol of the pseudo instrument of every venue that carries feed-wide STATUS records."""
+"""Symbol of each venue's pseudo-instrument, which carries feed-wide STATUS records."""
 
 DEFAULT_SCALE = 8
 MAX_INSTRUMENTS = 1 << 20
@@ -26,7 +27,7 @@ NAME_BYTES = 128  # of a venue or a symbol
 MAX_SCALE = 18  # 10**18 still fits an i8 mantissa
 
 MAX_TABLE_BYTES = 64 << 20
-"""More is no table: half a million instruments."""
+"""A larger file is not an instrument table: this is room for half a million instruments."""
 
 Scale = Annotated[int, msgspec.Meta(ge=0, le=MAX_SCALE)]
 
@@ -43,12 +44,12 @@ class Instrument(msgspec.Struct, frozen=True):
     size_scale: Scale
 
     def covers(self, price_scale: int | None, size_scale: int | None) -> bool:
-        """Whether values with so many decimals fit exactly; None asks for nothing."""
+        """Whether values with this many decimals fit exactly; None fits always."""
         return (price_scale or 0) <= self.price_scale and (size_scale or 0) <= self.size_scale
 
 
 class InstrumentTable:
-    """The table in memory, and the one way to add to it. One process registers; any number read."""
+    """The table in memory, and the one way to add to it. One process registers; any number of processes read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,18 +60,20 @@ class InstrumentTable:
 
     @classmethod
     def load(cls, path: Path) -> InstrumentTable:
-        """Read the table; a missing file is an empty table. Raises StoreError where a line is not a row."""
+        """Read the table; a missing file is an empty table. Raises StoreError if a line is not a row."""
         return cls(path)
 
     def reload(self) -> None:
-        """Read the rows that were appended since the last read."""
+        """Read the rows appended since the last read."""
         self._file.read(self._take)
 
     def _take(self, line: bytes) -> None:
         try:
             row = msgspec.json.decode(line, type=Instrument)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise StoreError(f"row {len(self._rows) + 1} is not an instrument ({error})", path=self.path) from None
+            raise StoreError(
+                f"row {len(self._rows) + 1} is not an instrument ({error}); restore the file", path=self.path
+            ) from None
         if row.id != len(self._rows) + 1:
             raise StoreError(f"row {len(self._rows) + 1} has id {row.id}; restore the file", path=self.path)
         self._add(row)
@@ -86,23 +89,23 @@ class InstrumentTable:
         return len(self._rows)
 
     def by_id(self, instrument_id: int) -> Instrument:
-        """The row of an id. Raises StoreError where there is none."""
+        """The row of an id. Raises StoreError for an unknown id."""
         if not 1 <= instrument_id <= len(self._rows):
             raise StoreError(f"no instrument has id {instrument_id}", path=self.path)
         return self._rows[instrument_id - 1]
 
     def find(self, venue: str, symbol: str) -> list[Instrument]:
-        """Rows of a symbol, oldest first: more than one where its scales have changed; none where unknown."""
+        """Rows of a symbol, oldest first: several if its scales have changed, none if it is unknown."""
         return list(self._by_symbol.get((venue, symbol), ()))
 
     def register(self, venue: str, symbol: str, price_scale: int, size_scale: int) -> Instrument:
-        """The newest row with these scales, appended durably if there is none. Raises StoreError, ValueError."""
+        """The newest row with these scales; a missing one is appended durably. Raises StoreError, ValueError."""
         return self.register_all([(venue, symbol, price_scale, size_scale)])[0]
 
     def register_all(self, wanted: Sequence[tuple[str, str, int, int]]) -> list[Instrument]:
-        """`register` of each `(venue, symbol, price_scale, size_scale)`; all new rows become durable at once.
+        """`register` each `(venue, symbol, price_scale, size_scale)`; all new rows become durable at once.
 
-        Raises StoreError, ValueError; then none is added.
+        Raises StoreError, ValueError; in that case no row is added.
         """
         found: list[Instrument] = []
         new: dict[tuple[str, str, int, int], Instrument] = {}
@@ -119,14 +122,14 @@ class InstrumentTable:
         return found
 
     def _check_new(self, venue: str, symbol: str, price_scale: int, size_scale: int, *, number: int) -> None:
-        """Raises StoreError, ValueError for what cannot become a row beside the `number` that there are."""
+        """Raises StoreError, ValueError for values that cannot become a row after the first `number` rows."""
         if not (0 <= price_scale <= MAX_SCALE and 0 <= size_scale <= MAX_SCALE):
             raise ValueError(f"{venue} {symbol}: scales {price_scale}, {size_scale} are not within 0..{MAX_SCALE}")
         for text in (venue, symbol):
             if not 0 < len(text.encode(errors="surrogatepass")) <= NAME_BYTES or not text.isprintable():
                 raise ValueError(f"{text[:NAME_BYTES]!r} is not a name of 1 to {NAME_BYTES} printable bytes")
         if number >= MAX_INSTRUMENTS:
-            raise StoreError(f"holds {MAX_INSTRUMENTS} instruments, the most it can", path=self.path)
+            raise StoreError(f"is full: {MAX_INSTRUMENTS} instruments is the limit", path=self.path)
 
     def _append(self, rows: list[Instrument]) -> None:
         names = ", ".join(f"{row.venue} {row.symbol}" for row in rows[:3]) + (" …" if len(rows) > 3 else "")
@@ -136,7 +139,7 @@ class InstrumentTable:
 
 
 def parse_decimal(text: str) -> tuple[int, int]:
-    """Exact value of a decimal text, exponents included, as `(mantissa, scale)` with scale >= 0.
+    """Exact value of a decimal text, which may have an exponent, as `(mantissa, scale)` with scale >= 0.
 
     Raises ValueError for anything that is not a plain decimal number.
     """
@@ -151,8 +154,8 @@ def parse_decimal(text: str) -> tuple[int, int]:
 
 
 def to_mantissa(text: str, scale: int) -> int:
-    """Mantissa of a decimal text at `scale`, exactly. Raises ValueError where digits would be lost or i8 overflows."""
-    # What venues send nearly always needs no regular expression: digits, a point, no more than `scale` digits.
+    """Exact mantissa of a decimal text at `scale`. Raises ValueError if digits would be lost or an i8 overflows."""
+    # Fast path without the regular expression. Venues nearly always send digits, a point, and at most `scale` digits.
     whole, _, fraction = text.partition(".")
     plain = whole + fraction.ljust(scale, "0")
     if whole and len(fraction) <= scale and len(plain) <= MAX_SCALE and plain.isdigit() and plain.isascii():

@@ -34,16 +34,16 @@ A = TypeVar("A")
 JIT_ENABLED: Final = os.environ.get("NUMBA_DISABLE_JIT", "0") == "0"
 BOUNDS_CHECKED: Final = os.environ.get("NUMBA_BOUNDSCHECK", "0") not in ("", "0")
 STALE_CACHE_S: Final = 86_400.0
-"""Machine code of other versions of the sources is removed when it is this old."""
+"""Age at which the machine code of other versions of the sources is removed."""
 
-COMPLETE: Final = "complete"  # a file beside the machine code: all that a start needs is there
+COMPLETE: Final = "complete"  # marker file next to the machine code: the cache holds all that a start needs
 PACKAGE: Final = Path(__file__).parent
-"""Folder of the package: through the links of a checkout as well, since its modules are asked for by dotted name."""
+"""Folder of the package. Modules are looked up by dotted name, so this holds through the links of a checkout too."""
 
 declared: Final[dict[str, list[str]]] = {}
-"""Kernels by the module that declares them, as far as modules have been imported."""
+"""Kernels by the module that declares them, for the modules imported so far."""
 
-# What of numba carries no types.
+# The parts of numba that carry no types.
 _caching: Any = untyped_caching
 _event: Any = untyped_event
 _numba: Any = numba
@@ -65,7 +65,7 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def brief_kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """As `kernel`, but the GIL is kept: for what takes less time than giving it up, 40 ns, is worth."""
+    """As `kernel`, but the GIL is kept: for kernels so short that releasing it, at 40 ns, would not pay."""
     return _declare(function, nogil=False)
 
 
@@ -74,48 +74,47 @@ def _declare(function: Callable[P, R], *, nogil: bool) -> Callable[P, R]:
     _choose_cache(function.__module__)
     dispatcher: Any = numba.njit(nogil=nogil)(function)
     if JIT_ENABLED:
-        dispatcher._cache = _MachineCode(function)  # what `cache=True` does, with a class of our own
+        dispatcher._cache = _MachineCode(function)  # as `cache=True` does, with a class of our own
     return cast("Callable[P, R]", dispatcher)
 
 
 def direct(function: Callable[P, R], *arguments: Any) -> Callable[P, R]:
     """The machine code of a kernel for arguments of these types, without numba's dispatcher.
 
-    Finding out the types of the arguments costs 0.2 to 0.3 us a call, more than all the rest of a small publish. Nobody
-    checks them any more: the caller must pass what it promised here; arrays that are only read may be read-only. In
-    place of an argument its type may be given.
+    Resolving the argument types costs 0.2 to 0.3 us per call, more than the rest of a small publish. The returned
+    function checks no types: the caller must pass the types promised here. Arrays that are only read may be read-only.
+    An entry of `arguments` may also be a numba type.
     """
     if not JIT_ENABLED:
         return function
     dispatcher: Any = function
-    signature = tuple(
-        argument if isinstance(argument, _numba.types.Type) else _numba.typeof(argument) for argument in arguments
-    )
+    signature = signature_of(arguments)
     if (compiled := dispatcher.overloads.get(signature)) is None:  # `compile` looks too, for 40 us
         dispatcher.compile(signature)
         compiled = dispatcher.overloads[signature]
     return cast("Callable[P, R]", compiled.entry_point)
 
 
-def pointer(function: Callable[P, R], *arguments: Any) -> Any:
-    """What `call` calls: where the machine code of a kernel for arguments of these types begins, an integer.
+def signature_of(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The types of arguments, some of which are types."""
+    return tuple(
+        argument if isinstance(argument, _numba.types.Type) else _numba.typeof(argument) for argument in arguments
+    )
 
-    Without the JIT: the function itself. The code stays as long as the kernel does, which is the module's.
-    """
-    if not JIT_ENABLED:
-        return function
-    dispatcher: Any = function
-    signature = tuple(_numba.typeof(argument) for argument in arguments)
-    dispatcher.compile(signature)
-    compiled = dispatcher.overloads[signature]._asdict()
-    return compiled["library"].get_pointer_to_function(compiled["fndesc"].llvm_func_name)
+
+# numba compares the item size of an array with that of the declared type, except for types that numpy lacks.
+ANY_RECORDS: Final[Any] = _numba.types.Array(_numba.types.voidptr, 1, "C")
+"""The type to give `direct` for an argument that is contiguous records of any dtype: not checked."""
+
+ANY_STRIDED_RECORDS: Final[Any] = _numba.types.Array(_numba.types.voidptr, 1, "A")
+"""Likewise for records that need not be contiguous; the kernel looks at their strides."""
 
 
 class _MachineCode(_caching.FunctionCache):  # type: ignore[misc]  # numba's classes carry no types
-    """Loads what is in the cache without what only a compilation needs: numba's own functions, 0.2 s and 10 MiB."""
+    """Loads cached code without numba's own functions, which only a compilation needs: 0.2 s and 10 MiB."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The kernel for these types, or None where it has to be compiled; then all is loaded for that."""
+        """The kernel for these types; None if it must be compiled, in which case numba's functions are loaded too."""
         _runtime.rtsys.initialize(target_context)  # the functions that machine code calls
         with self._guard_against_spurious_io_errors():
             if (found := self._load_overload(sig, target_context)) is not None:
@@ -124,13 +123,13 @@ class _MachineCode(_caching.FunctionCache):  # type: ignore[misc]  # numba's cla
 
 
 def guarded(function: Callable[P, R], name: str) -> Callable[P, R]:
-    """A kernel from outside of the package, compiled with bounds checks: an index out of range raises IndexError.
+    """A kernel from outside the package, compiled with bounds checks: an index out of range raises IndexError.
 
-    The same holds for what it calls of its own module, but for functions that were compiled when they were declared.
+    The functions that it calls in its own module are checked too, except those that were compiled when declared.
 
     Args:
-        function: plain, or as numba or `kernel` has made it.
-        name: what its machine code is kept under: another one where its text or this package is another.
+        function: a plain function, or one made by numba or `kernel`.
+        name: names its machine code in the cache; must differ whenever its text or this package differs.
     """
     plain: Any = getattr(function, "py_func", function)
     if not JIT_ENABLED:
@@ -147,17 +146,17 @@ def guarded(function: Callable[P, R], name: str) -> Callable[P, R]:
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
-    """A part of kernels that is compiled into each of them: it costs no call, and has no machine code of its own."""
+    """A function compiled into each kernel that uses it: no call, and no machine code of its own."""
     return cast("Callable[P, R]", numba.njit(nogil=True, forceinline=True)(function))
 
 
 def part(function: Callable[P, R]) -> Callable[P, R]:
-    """A part of kernels that they call, kept with the machine code of each."""
+    """A function that kernels call; its machine code is kept with that of each caller."""
     return cast("Callable[P, R]", numba.njit(nogil=True)(function))
 
 
 def _borrowed(_: Any, array: Any) -> Any:
-    """What numba compiles `borrowed` to."""
+    """The code that numba emits for `borrowed`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         view = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -175,13 +174,14 @@ def _itself(array: A) -> A:
 borrowed: Final[Callable[[A], A]] = cast("Callable[[A], A]", intrinsic(_borrowed)) if JIT_ENABLED else _itself
 """An array without its reference count, inside a kernel whose caller holds on to it.
 
-numba counts an array up and down wherever a function with branches passes it on. That is atomic: twenty counts cost
-more than all else that an order does to a book. Measured, with `inlined`: 110 ns instead of 580 ns an order.
+numba increments and decrements the count wherever a function with branches passes an array on. Each is an atomic
+operation, and twenty of them cost more than the rest of an order's update of a book. Measured, with `inlined`: 110 ns
+per order instead of 580 ns.
 """
 
 
 def _pointed(_: Any, address: Any) -> Any:
-    """What numba compiles `_pointer` to."""
+    """The code that numba emits for `_pointer`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
@@ -202,42 +202,24 @@ def _plain_array_at(address: Any, shape: Any, dtype: Any) -> Any:
 
 
 array_at: Final[Callable[[Any, tuple[Any, ...], Any], Any]] = inlined(_array_at) if JIT_ENABLED else _plain_array_at
-"""Inside a kernel, the array of this shape and type at an address. The caller holds on to it; nobody checks.
+"""Inside a kernel, the array of this shape and type at an address. The caller keeps the array alive; nothing checks.
 
-Each array that Python hands to a kernel costs a call 40 ns. So what a kernel works in at each call stands in one array
-of addresses and lengths, of which the caller hands over the address. The type is a constant of the kernel's module.
+Each array that Python passes to a kernel adds 40 ns to the call. So a kernel's work arrays are listed in one array of
+addresses and lengths, and the caller passes the address of that list. The type is a constant of the kernel's module.
 """
 
 
-def _called(_: Any, pointer: Any, inputs: Any, parameters: Any, state: Any, out: Any) -> Any:
-    """What numba compiles `call` to."""
-    returned, taken = _numba.types.none, (inputs, parameters, state, out)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        convention = context.call_conv
-        code = builder.inttoptr(arguments[0], convention.get_function_type(returned, taken).as_pointer())
-        status, _ = convention.call_function(builder, code, returned, taken, arguments[1:])
-        return status.is_ok
-
-    return _numba.types.boolean(pointer, *taken), generate
+def _noted(memory: Any, place: Any, dtype: Any) -> Any:
+    return array_at(memory[place], (memory[place + 1],), dtype)
 
 
-def _call(pointer: Any, inputs: Any, parameters: Any, state: Any, out: Any) -> bool:
-    pointer(inputs, parameters, state, out)
-    return True
-
-
-call: Final[Callable[[Any, Any, Any, Any, Any], bool]] = cast("Any", intrinsic(_called)) if JIT_ENABLED else _call
-"""Inside a kernel, call an indicator's kernel by its `pointer`; False where it has raised, whatever it was.
-
-One kernel can so run many that are chosen when it is called. The arguments must be of the very types that the pointer
-was asked for: nobody checks.
-"""
+noted: Final[Callable[[Any, Any, Any], Any]] = inlined(_noted) if JIT_ENABLED else _noted
+"""Inside a kernel, the flat array that `records.arrays.note` has noted at a place of a memory."""
 
 
 @contextlib.contextmanager
 def compiling(tell: Callable[[str, str], object]) -> Iterator[None]:
-    """Call `tell(module, kernel)` whenever a kernel begins to be compiled, which takes up to seconds each."""
+    """Call `tell(module, kernel)` whenever the compilation of a kernel begins; each may take seconds."""
 
     class Listener(_event.Listener):  # type: ignore[misc]  # numba's classes carry no types
         def on_start(self, event: Any) -> None:
@@ -252,19 +234,19 @@ def compiling(tell: Callable[[str, str], object]) -> Iterator[None]:
 
 
 def count_declared() -> int:
-    """How many kernels the modules declare that have been imported so far."""
+    """How many kernels the modules imported so far declare."""
     return sum(map(len, declared.values()))
 
 
 def all_cached() -> bool:
-    """Whether all kernels declared so far were in the cache once, as `mark_all_cached` says."""
+    """Whether `mark_all_cached` has marked every module whose kernels are declared so far."""
     if not JIT_ENABLED:
         return True
     return all((folder := _folder(module)) is not None and (folder / COMPLETE).exists() for module in declared)
 
 
 def mark_all_cached() -> None:
-    """Note that what a process needs of the kernels declared so far is in the cache: it has just used them."""
+    """Mark the kernels declared so far as cached: the process has just used all that it needs of them."""
     for module in declared if JIT_ENABLED else ():
         if folder := _folder(module):
             with contextlib.suppress(OSError):
@@ -272,23 +254,24 @@ def mark_all_cached() -> None:
 
 
 def _choose_cache(module: str) -> None:
-    """Have numba keep the machine code of the kernels that `module` is about to declare in a folder of its own.
+    """Give the kernels that `module` is about to declare a cache folder of their own.
 
-    numba itself notices only a change of the file that a kernel stands in, not of the kernels and constants that it
-    uses from other files: after an update it would run old code. So the folder is named after all of them.
+    numba notices only a change of the file that defines a kernel. It misses changes of kernels and constants that the
+    kernel uses from other files, and would run old code after an update. So the folder's name is a digest of all of
+    them.
     """
     if JIT_ENABLED and (folder := _folder(module)):
-        vars(numba.config)["CACHE_DIR"] = str(folder)  # made at run time, so no type checker knows it
+        vars(numba.config)["CACHE_DIR"] = str(folder)  # an attribute made at run time: type checkers do not know it
 
 
 @functools.cache
 def _folder(module: str) -> Path | None:
-    """The folder for machine code of a module's kernels; None where there is no place that can be written to."""
+    """The cache folder for a module's kernels; None if no place is writable."""
     return _kept_in(f"tickplant-{module.removeprefix('tickplant.')}-{source_digest(module)}")
 
 
 def _kept_in(name: str) -> Path | None:
-    """The folder of this name for machine code; None where there is no place that can be written to."""
+    """The cache folder of this name; None if no place is writable."""
     for base in (os.environ.get("NUMBA_CACHE_DIR"), Path(__file__).parent / "__pycache__", _user_cache()):
         if base is None:
             continue
@@ -305,16 +288,16 @@ def _kept_in(name: str) -> Path | None:
 
 
 def source_digest(module: str, package: Path = PACKAGE) -> str:
-    """Names all that the machine code of a module's kernels follows from: its sources, and how numba compiles.
+    """Digest of all that determines the machine code of a module's kernels: the sources, and how numba compiles.
 
-    The sources are the module and what it imports of the package, directly or not: a kernel's callees and constants
-    come from there. A change elsewhere compiles nothing again.
+    The sources are the module and the modules of the package that it imports, directly or indirectly: a kernel's
+    callees and constants come from there. A change elsewhere triggers no compilation.
     """
     return _digest(_sources([module], package))
 
 
 def text_digest(text: bytes) -> str:
-    """Likewise of a module that is not of the package, given its source."""
+    """As `source_digest`, for a module outside the package, given its source."""
     return _digest({"": text} | _sources(_imported(text), PACKAGE))
 
 
@@ -326,7 +309,7 @@ def _digest(sources: dict[str, bytes]) -> str:
 
 
 def _sources(modules: Iterable[str], package: Path) -> dict[str, bytes]:
-    """The text of modules and of all modules of the package that they import, by dotted name."""
+    """The text of these modules and of all modules of the package that they import, by dotted name."""
     found: dict[str, bytes] = {}
     waiting = list(modules)
     while waiting:
@@ -340,18 +323,18 @@ def _sources(modules: Iterable[str], package: Path) -> dict[str, bytes]:
 
 @functools.cache
 def _imported(text: bytes) -> list[str]:
-    """What of the package a source imports, by dotted name; some of these name no module."""
+    """Dotted names that a source imports from the package; some of them are not modules."""
     names = []
     for source, words, plain in _IMPORT.findall(text.decode()):
         names.append(source or plain)
-        # What is imported from a package may be a module of it.
+        # A name imported from a package may be one of its modules.
         names += [f"{source}.{word}" for word in re.findall(r"\w+", words)]
     return names
 
 
 @functools.cache
 def _read_module(name: str, package: Path) -> bytes | None:
-    """The source of a module, by dotted name; None where that names a function, say, or the whole package."""
+    """The source of a module, by dotted name; None if the name is, say, a function's or that of the whole package."""
     path = package.joinpath(*name.split(".")[1:])
     if path == package:
         return None
@@ -364,7 +347,7 @@ def _user_cache() -> Path:
 
 
 def _remove_stale(current: Path) -> None:
-    """Remove what other sources of the same module were compiled to, or those of the whole package at once."""
+    """Remove old machine code of other versions of the same module, or of the whole package when kept as one."""
     module = current.name.rpartition("-")[0]
     for other in current.parent.glob("tickplant-*"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Append-only text files of a store that one process adds lines to, durably, and that any number read as they grow."""
+"""Append-only text files of a store: one process appends lines durably, any number read them as they grow."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tickplant.errors import StoreError
 
 
 class LineFile:
-    """One such file; a missing file is an empty one.
+    """One such file; a missing file reads as an empty one.
 
-    A last line without its newline was torn by a crash: nobody has used it, and the next line takes its place.
+    A last line without a newline was torn by a crash. Nothing has used it, and the next line overwrites it.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -21,9 +21,9 @@ class LineFile:
         self._whole_bytes = 0
 
     def read(self, take: Callable[[bytes], object]) -> None:
-        """Hand over each line that has come since. A line at which `take` raises is handed over again.
+        """Pass each line appended since the last read to `take`. A line at which `take` raises is passed again later.
 
-        Raises StoreError where the file cannot be read, or is longer than such a file may be.
+        Raises StoreError if the file cannot be read, or is longer than `max_bytes`.
         """
         try:
             with self.path.open("rb") as file:
@@ -40,7 +40,7 @@ class LineFile:
             self._whole_bytes += len(line)
 
     def append(self, lines: bytes, what: str) -> None:
-        """Have whole lines on disk. Raises StoreError, which says `what` could not be added."""
+        """Write whole lines to disk, durably. Raises StoreError, which names `what` could not be added."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -1,4 +1,4 @@
-"""Files that nobody but this user may have had a hand in: credentials, and sources of users' indicators."""
+"""Files that only this user may write, or even read: credentials, and the sources of users' indicators."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tickplant.errors import ConfigError
 
 
 def check_owned(state: os.stat_result, path: str, *, what: str, forbidden: int, fault: str) -> None:
-    """Whether a file is a regular one, this user's or root's, without rights that others must not have.
+    """Check that a file is regular, belongs to this user or root, and gives others no forbidden rights.
 
     Args:
-        state: of the file; of its open descriptor where what is read must be what was checked.
-        path: names it in errors.
-        what: it is, with its article.
+        state: the file's stat; that of the open descriptor where the file that is read must be the one checked.
+        path: names the file in errors.
+        what: what the file is, with its article.
         forbidden: bits of the mode that must not be set.
-        fault: a clause for a file that has one of them: what others may do, and the command that ends that.
+        fault: the error for a file with a forbidden bit: what others may do, and the command that ends that.
 
     Raises ConfigError.
     """

@@ -1,4 +1,4 @@
-"""Text of others made fit for a terminal: what would move the cursor, hide or reorder letters is escaped.
+"""Foreign text made safe for a terminal: characters that move the cursor, hide or reorder letters are escaped.
 
 Symbols, messages of venues and file names may hold any character.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-# Letters by their category that show nothing, or change how others are shown (Default_Ignorable_Code_Point of Unicode).
+# Letters by category that are invisible or change how others are shown (Unicode's Default_Ignorable_Code_Point).
 _UNSEEN: Final = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff"
-_DOUBTFUL: Final = re.compile(rf"[^ -~\u00a1-\u02ff]|[{_UNSEEN}\u00ad]")  # all that is to be looked at more closely
+_DOUBTFUL: Final = re.compile(rf"[^ -~\u00a1-\u02ff]|[{_UNSEEN}\u00ad]")  # needs a closer look
 _HIDDEN: Final = re.compile(f"[{_UNSEEN}]")
 
 
@@ -23,7 +23,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    r"""The text with every control, format and invisible character as a Python escape: `\x1b`, `\u202e`.
+    r"""The text with every control, format and invisible character written as a Python escape: `\x1b`, `\u202e`.
 
     With `lines`, line breaks stay as they are.
     """
@@ -33,9 +33,9 @@ def printable(text: str, *, lines: bool = False) -> str:
 
 
 def printable_json(text: bytes) -> bytes:
-    r"""UTF-8 JSON, of one line or many, with the same characters as `\uXXXX`: it means what it meant.
+    r"""UTF-8 JSON, of one line or many, with the same characters written as `\uXXXX`: its meaning does not change.
 
-    Outside of strings JSON has none of them but line breaks and tabs.
+    Outside strings, the only such characters in JSON are line breaks and tabs.
     """
     if text.isascii() and b"\x7f" not in text:
         return text

@@ -1,4 +1,4 @@
-"""Times as people write them: RFC 3339 text, exact to the nanosecond, to and from integers since the Unix epoch."""
+"""RFC 3339 times to and from integer nanoseconds since the Unix epoch, exactly."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_time(text: str) -> int:
-    """Nanoseconds since the epoch of an RFC 3339 time or an integer number of nanoseconds.
+    """Nanoseconds since the epoch, from an RFC 3339 time or an integer number of nanoseconds.
 
-    A date alone is its midnight; a time without an offset is UTC. Raises ValueError, saying what is accepted, and for
-    times that 64 bits do not hold.
+    A date alone means its midnight; a time without an offset is UTC. Raises ValueError for any other text, with the
+    accepted forms, and for times that do not fit 64 bits.
     """
     if re.fullmatch(r"\d{1,19}", text, re.ASCII):
         return _within_64_bits(int(text), text)

@@ -1,4 +1,4 @@
-"""The catalogue of venues: what the plant knows of each before its code is imported. Data only.
+"""The catalogue of venues: what the plant knows of each one before importing its code. Data only.
 
 To add a venue, write its folder in feeds/venues (docs/venues.md says how) and add a row to `VENUES`.
 """
@@ -21,30 +21,30 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     factory: str  # `module:name` of a callable that makes a feeds.contract.Adapter of a FeedContext
-    kernels: str  # `module:name` of a callable that compiles what the adapter would compile on its first frames
+    kernels: str  # `module:name` of a callable that compiles what the adapter would otherwise compile at first frames
     endpoints: dict[str, str]  # the venue's addresses by name; a configuration may replace "ws" and "rest"
     channels: tuple[str, ...]
     exclusive: tuple[tuple[str, ...], ...] = ()  # channels that carry the same data: at most one of each group
-    transport: Literal["websocket", "tcp"] = "websocket"  # what its links are: `ws` of the endpoints is such an address
-    numbered: tuple[str, ...] = ()  # channels whose events have ids that tell a repeat: two connections may carry them
-    single: str = ""  # why the venue allows one connection at a time, such as "one login a key"; empty: it allows more
-    fixed_symbols: bool = False  # a feed that runs cannot be given others
-    depths: tuple[int, ...] = ()  # levels a side of its books, or partial books, as far as it offers a choice
-    depths_of: tuple[str, ...] = ("book", "orders")  # channels that these are of
+    transport: Literal["websocket", "tcp"] = "websocket"  # of its links: the kind of address that endpoint `ws` is
+    numbered: tuple[str, ...] = ()  # channels whose event ids reveal repeats, so that two connections may carry them
+    single: str = ""  # why the venue allows only one connection, such as "one login a key"; empty: it allows several
+    fixed_symbols: bool = False  # a running feed cannot change its symbols
+    depths: tuple[int, ...] = ()  # levels per side that its books or partial books may have, where there is a choice
+    depths_of: tuple[str, ...] = ("book", "orders")  # the channels to which `depths` applies
     symbol: str = r"[^\W_][\w-]{0,63}"  # regular expression of a whole symbol
     symbol_hint: str = "1 to 64 letters, digits, _ and -"
     upper_case: bool = True  # symbols have no lower-case letters
 
     def make_adapter(self, context: Any) -> Any:
-        """An Adapter for one feed, of a FeedContext."""
+        """An Adapter for one feed, made from its FeedContext."""
         return _load(self.factory)(context)
 
     def warm_up(self) -> None:
-        """Compile the kernels of the venue, or load them from the cache."""
+        """Compile the venue's kernels, or load them from the cache."""
         _load(self.kernels)()
 
     def why_single(self, channels: Iterable[str]) -> str:
-        """What keeps two connections from carrying these channels; empty where nothing does."""
+        """Why two connections cannot both carry these channels; empty if they can."""
         if self.single:
             return f"{self.name} allows one connection at a time: {self.single}"
         if bare := [channel for channel in channels if channel not in self.numbered]:
@@ -52,7 +52,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         return ""
 
     def why_not(self, symbol: str) -> str:
-        """What keeps a text from being a symbol of this venue; empty where nothing does."""
+        """Why a text is not a symbol of this venue; empty if it is one."""
         if not re.fullmatch(self.symbol, symbol):
             return f"{symbol!r} is not a symbol: {self.symbol_hint}"
         if self.upper_case and symbol != symbol.upper():
@@ -248,11 +248,11 @@ VENUES: Final[dict[str, Venue]] = {
 
 
 def find_venue(name: str) -> Venue:
-    """The venue of that name. Raises FeedError where there is none."""
+    """The venue of that name. Raises FeedError for an unknown name."""
     if name not in VENUES:
         near = difflib.get_close_matches(name, VENUES, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(VENUES)}"
-        raise FeedError(f"there is no venue {name}; {hint}")
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(VENUES)}"
+        raise FeedError(f"unknown venue {name}; {hint}")
     return VENUES[name]
 
 

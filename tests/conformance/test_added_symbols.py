@@ -137,7 +137,7 @@ def test_a_symbol_that_the_venue_does_not_list_is_named(sample: VenueSample, tmp
         session.event(Symbols(added=(unknown,)))
         session.run_until(lambda: bool(session.followed))
         assert session.followed[0].symbol == unknown
-        assert f"there is no symbol {unknown}; did you mean {first}?" in session.followed[0].problem
+        assert f"unknown symbol {unknown}; did you mean {first}?" in session.followed[0].problem
         session.disconnect()
         session.run_until(lambda: is_live(session, first))
         assert session.feed.table.known(unknown) is None

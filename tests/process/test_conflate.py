@@ -22,7 +22,7 @@ from tickplant.client.subscription import Subscription, subscribe
 from tickplant.client.topic_message import Message
 from tickplant.errors import SubscribeError
 from tickplant.records.layouts import BBO, Kind, Schema
-from tickplant.runtime.config import EngineConfig
+from tickplant.runtime.config import ClientLimits
 from tickplant.store.reader import Store
 
 EVERY_MS = 100
@@ -101,13 +101,14 @@ def test_the_latest_of_a_plant_arrives_through_a_kill_of_its_engine(tmp_path: Pa
 @pytest.mark.timeout(180)  # what is not said is waited for
 def test_clients_of_a_relay_that_take_too_much_are_cut_off_and_the_others_go_on(tmp_path: Path) -> None:
     address = f"tcp://127.0.0.1:{free_port()}"
-    limits = EngineConfig()
+    limits = ClientLimits(subscriptions_per_client=20, max_connections=8)
+    given = "--limit", f"subscriptions_per_client={limits.subscriptions_per_client}", "--limit", "max_connections=8"
     with engine(tmp_path) as running:
         market = Market(running.ids["BTCUSDT"])
         running.publish(market.ticks(100))
         words = "conflate", "binance.BTCUSDT.trade", "--source", running.address, "--every", "10", "--publish", address
         with (
-            relay(*words, says=b"publishing") as lines,
+            relay(*words, *given, says=b"publishing") as lines,
             subscribe("binance.BTCUSDT.trade", address=address) as messages,
             contextlib.ExitStack() as attackers,
         ):
@@ -144,7 +145,7 @@ def test_clients_of_a_relay_that_take_too_much_are_cut_off_and_the_others_go_on(
 def test_what_cannot_be_conflated_or_opened_is_said_in_a_sentence() -> None:
     for words, sentence in (
         (("binance.X.book", "--publish", "ipc:///tmp/x"), "books are not conflated"),
-        (("binance.X.bbo", "--publish", "tcp://127.0.0.1:99999"), "is no address such as"),
+        (("binance.X.bbo", "--publish", "tcp://127.0.0.1:99999"), "is not an address: use"),
         (("binance.X.bbo", "--publish", "tcp://0.0.0.0:5700"), "--insecure where the network is trusted"),
         (("binance.X.bbo", "--publish", "ipc:///tmp/x", "--source", f"tcp://127.0.0.1:{free_port()}"), "no engine"),
     ):

@@ -72,7 +72,7 @@ def test_a_busy_plant_that_is_stopped_has_stored_all_that_had_reached_a_ring(tmp
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("sim", '"market"\nws_url = "ws://127.0.0.1:1"', "does not go with"),
+        ("sim", '"market"\nws_url = "ws://127.0.0.1:1"', "cannot be combined with"),
         ("sim", '"nowhere"', "nowhere"),
         ("ws_url", '"127.0.0.1"', "is not an address"),
         ("venue", "binance", "plant.toml"),
@@ -188,7 +188,7 @@ def interrupted(data_dir: Path, file: Path, left_behind: Callable[[], Remains]) 
         if not (code := process.wait(DEADLINE_S)):
             return code
         assert process.stderr is not None
-        assert b"was not stored whole: stopped" in process.stderr.read()
+        assert b"was not stored completely: stopped" in process.stderr.read()
         wait_for("nothing to be left", lambda: left_behind() == NOTHING)
     return code
 

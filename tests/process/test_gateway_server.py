@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 import trustme
 import websockets
 from gateway_app import App, gateway_app
-from plant_process import DEADLINE_S, free_port
+from plant_process import DEADLINE_S, free_port, until
 from stream_reader import StreamReader
 
 from tickplant.gateway import web_server
@@ -45,11 +45,6 @@ def run(test: Coroutine[Any, Any, None]) -> None:
             await test
 
     asyncio.run(limited())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110  # of many kinds
-        await asyncio.sleep(0.005)
 
 
 def test_a_request_that_does_not_arrive_is_cut_off(tmp_path: Path) -> None:

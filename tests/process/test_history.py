@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -217,6 +218,41 @@ def test_a_killed_engine_costs_its_subscribers_no_record(tmp_path: Path) -> None
         store = Store(running.data_dir)
         for topic, parts in got.items():
             check_complete(store, topic.rpartition(".")[2], np.concatenate(parts))
+
+
+@pytest.mark.long
+def test_what_a_topic_had_in_a_life_of_which_nothing_came_is_had_by_a_seq_of_its_producer(tmp_path: Path) -> None:
+    topic = "binance.BTCUSDT.trade"
+    with plant(tmp_path, DEMO, rate=2000) as running, contextlib.closing(Requester(running.publish)) as requester:
+
+        def newest() -> list[bytes]:  # of another topic of the producer
+            return requester.ask(wire.GetSnapshot("binance.ETHUSDT.trade"))[1]
+
+        epoch = requester.epoch
+        since = int(np.frombuffer(wait_for("a trade", newest)[0], TICK)["seq"][-1])
+        store = Store(running.data_dir)
+        wait_for("more trades", lambda: store.next_seq("binance", Schema.TICK) > since + 2000)
+        engine = running.process_named("engine")["pid"]
+        os.kill(engine, signal.SIGKILL)
+        wait_for("another engine", lambda: running.process_named("engine")["pid"] not in (0, engine))
+
+        def begins() -> wire.Gone | None:
+            reply, _ = requester.ask(wire.GetRange(topic, epoch, 0, 0))
+            return reply if isinstance(reply, wire.Gone) and reply.next_seq else None
+
+        gone = wait_for("the topic in its new life", begins)
+        assert (gone.producer, gone.epoch > epoch) == ("binance", True)
+        got, first = b"", since
+        while first < gone.begin_seq:
+            reply, frames = requester.ask(wire.GetHistory(topic, gone.producer, first, gone.begin_seq - 1))
+            assert isinstance(reply, wire.History), reply
+            got += b"".join(frames[1::2])
+            first = reply.resume_seq
+        ids = frozenset(row.id for row in store.find("binance", "BTCUSDT"))
+        span = {"first_seq": since, "last_seq": gone.begin_seq - 1}
+        stored = np.concatenate([*store.read("binance", Schema.TICK, Selection(ids=ids), **span)])
+    assert len(got) > 100 * TICK.itemsize
+    assert got == stored[stored["kind"] == Kind.TRADE].tobytes()
 
 
 def check_complete(store: Store, channel: str, got: np.ndarray) -> None:

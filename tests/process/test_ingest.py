@@ -140,10 +140,10 @@ def test_hours_in_order_give_the_derived_records_of_one_recording_and_out_of_ord
     ingest(older, hours[0])
     done = run("ingest", hours[1], "--venue", VENUE, "--data", older)
     assert done.returncode == 1
-    assert "ingest recordings in the order of their times" in done.stderr
+    assert "ingest recordings in time order" in done.stderr
     assert "Traceback" not in done.stderr
     for words, code in ((), 1), (("--again",), 0):
         done = run("ingest", hours[1], "--venue", VENUE, "--data", data_dir, *words)
         assert done.returncode == code, done.stderr
-        assert "all of it is stored already; nothing was added" in done.stderr
-        assert ("with --again that is no error" in done.stderr) == bool(code)
+        assert "the whole recording is already stored; nothing was added" in done.stderr
+        assert ("use --again to exit with 0" in done.stderr) == bool(code)

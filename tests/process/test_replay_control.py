@@ -54,7 +54,7 @@ class Replay(Terminal):
 
     def control_address(self) -> str:
         def found() -> str:
-            words = self.read().partition("controls: ")[2].splitlines()
+            words = self.read().partition("ReplayControl: ")[2].splitlines()
             assert self.process.poll() is None, self.shown
             return words[0].strip() if len(words) > 1 else ""
 

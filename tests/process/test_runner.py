@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import structlog
+from plant_process import until
 from remains import ring_name
 from structlog.testing import capture_logs
 from ws_server import Addresses, ws_server
 
 from tickplant.errors import FeedError
+from tickplant.feeds import runner
 from tickplant.feeds.capture import Capture
 from tickplant.feeds.contract import (
     Answer,
@@ -105,7 +107,7 @@ def server() -> Iterator[Addresses]:
         yield addresses
 
 
-def play(folder: Path, script: Script, until: Callable[[ScriptedAdapter], bool], *, capture: bool = False) -> Desk:
+def play(folder: Path, script: Script, wanted: Callable[[ScriptedAdapter], bool], *, capture: bool = False) -> Desk:
     """Run a feed on a real ring and a real HTTP server until a condition holds; returns what it saw and was asked."""
     requests: list[bytes] = []
 
@@ -146,8 +148,7 @@ def play(folder: Path, script: Script, until: Callable[[ScriptedAdapter], bool],
             running = asyncio.create_task(feed.run())
             try:
                 async with asyncio.timeout(DEADLINE_S):
-                    while not running.done() and not until(adapter):  # noqa: ASYNC110  # a condition of the script's
-                        await asyncio.sleep(0.01)
+                    await until(lambda: running.done() or wanted(adapter))
                 if running.done():
                     await running
             finally:
@@ -278,3 +279,47 @@ def test_secret_requests_and_messages_stand_neither_in_the_capture_nor_in_the_lo
     sent = [line for line, kind in zip(lines, kinds, strict=True) if kind == b">"]
     assert [line.partition(b" ")[2] for line in sent] == [b"subscribe"]
     assert "hush" not in str(logs)
+
+
+def test_a_feed_that_ends_waits_for_room_also_after_a_pause_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "SETTLE_S", 0.2)
+    table = InstrumentTable.load(tmp_path / "instruments.jsonl")
+
+    class PausedPublisher(FeedPublisher):
+        """At its end the process stands still at once, and the writer reads soon after that."""
+
+        looks = 0
+
+        def settle(self, *, eagerly: bool = False) -> bool:
+            self.looks += eagerly
+            if eagerly and self.looks == 1:
+                time.sleep(0.5)
+            elif eagerly and self.looks == 2:
+                writer.read(CAPACITY_RECORDS)
+                writer.commit(writer.position)
+            return super().settle(eagerly=eagerly)
+
+    ring = Ring.create(ring_name(), Schema.TICK, CAPACITY_RECORDS, epoch=1, doorbell_dir=tmp_path)
+    with ring, ring.consumer("writer", Mode.GATING) as writer, ring.producer() as producer:
+        publisher = PausedPublisher(producer, CAPACITY_RECORDS, 0.0)
+        feed = LiveFeed(
+            ScriptedAdapter(lambda event: [Fail("it ends")] if event is None else []),
+            publisher,
+            RejectLog(tmp_path / "rejects.jsonl", 1),
+            resolve=lambda symbol, *_, **__: table.register("scripted", symbol, 8, 8),
+            symbol_of=lambda ident: table.by_id(ident).symbol,
+            connect=picows_transport.connect,
+            endpoints={},
+            config=FeedConfig(venue="scripted", symbols=("A",)),
+        )
+        trades = TickBatch()
+        for number in range(CAPACITY_RECORDS + 1):
+            trades.add(Kind.TRADE, 1, ts_recv=number, price=1, size=1, venue_seq=number)
+        publisher.publish(trades.take())
+        assert publisher.untold == 1
+        with pytest.raises(FeedError, match="it ends"):
+            asyncio.run(feed.run())
+        ring.unlink()
+    assert (publisher.looks, publisher.untold, publisher.gaps) == (2, 0, 1)

@@ -2,87 +2,28 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import zstandard
+from kraken_session import SHARED, Book, is_book, needs_shared, receive, subscribe, until
 from plant_process import wait_for
-from sim_process import SimProcess, sim_process
+from sim_process import SimProcess, open_ws, sim_process
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
-SHARED = Path(__file__).parents[2].parent / "shared"
 DEADLINE_S = 90.0
 SYMBOLS = ["BTC/USD", "ETH/USD", "SHIB/USD"]
-
-
-def open_ws(sim: SimProcess, path: str = "/v2") -> ClientConnection:
-    return connect(
-        sim.ws_url + path, compression=None, max_size=None, proxy=None, close_timeout=1, open_timeout=DEADLINE_S
-    )
-
-
-def subscribe(ws: ClientConnection, channel: str, symbols: list[str] | None = None, **params: Any) -> None:
-    params |= {"channel": channel} | ({} if symbols is None else {"symbol": symbols})
-    ws.send(json.dumps({"method": "subscribe", "params": params, "req_id": 7}))
-
-
-def receive(ws: ClientConnection) -> Any:
-    return json.loads(ws.recv(timeout=DEADLINE_S), parse_float=str)
-
-
-def until(ws: ClientConnection, wanted: Callable[[Any], bool]) -> Any:
-    while not wanted(message := receive(ws)):
-        pass
-    return message
-
-
-def token(text: str) -> str:
-    return text.replace(".", "").lstrip("0")
-
-
-class Book:
-    """As the venue tells clients to keep one; says whether each checksum fits."""
-
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
-        self.sides: dict[str, dict[Decimal, tuple[str, str]]] = {"bids": {}, "asks": {}}
-
-    def fits(self, message: Any) -> bool:
-        (entry,) = message["data"]
-        best: list[tuple[str, str]] = []
-        for name in ("asks", "bids"):
-            side = {} if message["type"] == "snapshot" else self.sides[name]
-            for level in entry[name]:
-                price = Decimal(level["price"])
-                side[price] = (level["price"], level["qty"])
-                if not Decimal(level["qty"]):
-                    del side[price]
-            kept = sorted(side, reverse=name == "bids")[: self.depth]
-            self.sides[name] = {price: side[price] for price in kept}
-            best += [self.sides[name][price] for price in kept[:10]]
-        text = "".join(token(price) + token(size) for price, size in best)
-        expected: int = entry["checksum"]
-        return zlib.crc32(text.encode()) == expected
 
 
 def messages_of(sim: SimProcess) -> int:
     """How many the market has made."""
     return int(sim.ledger()["source"]["messages"])
-
-
-def is_book(message: Any) -> bool:
-    return message.get("channel") == "book"
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +33,7 @@ def sim() -> Iterator[SimProcess]:
 
 
 def test_a_connection_is_greeted_acknowledged_and_given_snapshots_before_updates(sim: SimProcess) -> None:
-    with open_ws(sim) as ws:
+    with open_ws(sim, "/v2") as ws:
         status = receive(ws)
         assert (status["channel"], status["data"][0]["system"]) == ("status", "online")
         assert status["data"][0]["connection_id"] > 2**63
@@ -109,7 +50,7 @@ def test_a_connection_is_greeted_acknowledged_and_given_snapshots_before_updates
 
 @pytest.mark.parametrize("depth", [10, 1000])
 def test_a_book_of_snapshot_and_updates_has_the_checksum_of_each_of_them(sim: SimProcess, depth: int) -> None:
-    with open_ws(sim) as ws:
+    with open_ws(sim, "/v2") as ws:
         subscribe(ws, "book", ["BTC/USD", "SHIB/USD"], depth=depth)
         books = {symbol: Book(depth) for symbol in ("BTC/USD", "SHIB/USD")}
         for _ in range(200):
@@ -119,7 +60,7 @@ def test_a_book_of_snapshot_and_updates_has_the_checksum_of_each_of_them(sim: Si
 
 def test_trades_follow_their_snapshot_without_a_hole(sim: SimProcess) -> None:
     deadline = time.monotonic() + DEADLINE_S
-    with open_ws(sim) as ws:
+    with open_ws(sim, "/v2") as ws:
         ids: list[int] = []
         while len(ids) < 50:  # a young market has few trades
             assert time.monotonic() < deadline
@@ -134,7 +75,7 @@ def test_trades_follow_their_snapshot_without_a_hole(sim: SimProcess) -> None:
 
 
 def test_trades_that_were_missed_are_served_by_rest(sim: SimProcess) -> None:
-    with open_ws(sim) as ws:
+    with open_ws(sim, "/v2") as ws:
         subscribe(ws, "trade", ["BTC/USD"])
         sent: dict[int, Any] = {}
         while len(sent) < 20:
@@ -153,7 +94,7 @@ def test_trades_that_were_missed_are_served_by_rest(sim: SimProcess) -> None:
 
 
 def test_heartbeats_come_each_second_and_pings_are_answered(sim: SimProcess) -> None:
-    with open_ws(sim) as ws:
+    with open_ws(sim, "/v2") as ws:
         subscribe(ws, "instrument")
         beats: list[float] = []
         deadline = time.monotonic() + DEADLINE_S
@@ -167,7 +108,7 @@ def test_heartbeats_come_each_second_and_pings_are_answered(sim: SimProcess) -> 
 
 
 def test_a_refused_or_hasty_request_leaves_the_connection_as_it_was(sim: SimProcess) -> None:
-    with open_ws(sim) as ws:
+    with open_ws(sim, "/v2") as ws:
         sim.fault("refuse-subscription")
         subscribe(ws, "trade", ["BTC/USD", "ETH/USD"])
         for symbol in ("BTC/USD", "ETH/USD"):
@@ -199,7 +140,7 @@ def test_a_refused_or_hasty_request_leaves_the_connection_as_it_was(sim: SimProc
 def test_a_lost_or_corrupt_update_shows_in_the_checksum_and_a_new_snapshot_mends_it(
     sim: SimProcess, options: dict[str, Any]
 ) -> None:
-    with open_ws(sim) as ws:
+    with open_ws(sim, "/v2") as ws:
         subscribe(ws, "book", ["BTC/USD"])
         book = Book(10)
         for _ in range(5):
@@ -221,7 +162,7 @@ def test_a_lost_or_corrupt_update_shows_in_the_checksum_and_a_new_snapshot_mends
 
 
 def test_an_update_twice_changes_nothing_and_an_old_snapshot_does(sim: SimProcess) -> None:
-    with open_ws(sim) as ws:
+    with open_ws(sim, "/v2") as ws:
         sim.fault("stale-snapshot", symbol="ETH/USD")
         sent = messages_of(sim)
         wait_for("the market to go on", lambda: messages_of(sim) > sent + 300)
@@ -245,7 +186,7 @@ def test_an_update_twice_changes_nothing_and_an_old_snapshot_does(sim: SimProces
 
 
 def test_a_pair_is_halted_and_a_connection_is_announced_to_end(sim: SimProcess) -> None:
-    with open_ws(sim) as ws:
+    with open_ws(sim, "/v2") as ws:
         subscribe(ws, "instrument")
         until(ws, lambda one: one.get("type") == "snapshot" and one["channel"] == "instrument")
         sim.fault("halt", symbol="ETH/USD", for_s=0.2)
@@ -263,103 +204,12 @@ def test_a_pair_is_halted_and_a_connection_is_announced_to_end(sim: SimProcess) 
 def test_a_seed_commits_faults_that_befall_this_venue() -> None:
     kinds = ["drop", "corrupt", "duplicate"]
     market: dict[str, Any] = {"venue": "kraken", "symbols": ["BTC/USD"], "messages_per_s": 1000}
-    with sim_process(**market, fault_seed=5, faults_per_s=40.0, fault_kinds=kinds) as own, open_ws(own) as ws:
+    with sim_process(**market, fault_seed=5, faults_per_s=40.0, fault_kinds=kinds) as own, open_ws(own, "/v2") as ws:
         subscribe(ws, "book", ["BTC/USD"])
         deadline = time.monotonic() + DEADLINE_S
         while {fault["fault"]["fault"] for fault in own.ledger()["faults"] if fault["hits"]} != set(kinds):
             assert time.monotonic() < deadline
             receive(ws)
-
-
-# Recordings.
-
-
-def record(path: Path, depth: int) -> list[str]:
-    """Record a simulated venue for a while, as a feed would; returns the frames."""
-    frames: list[str] = []
-    with sim_process(venue="kraken", symbols=["BTC/USD", "ETH/USD"], messages_per_s=500) as sim, open_ws(sim) as ws:
-        subscribe(ws, "instrument")
-        for channel in ("trade", "ticker"):
-            subscribe(ws, channel, ["BTC/USD", "ETH/USD"])
-        subscribe(ws, "book", ["BTC/USD", "ETH/USD"], depth=depth)
-        while len(frames) < 800:
-            frames.append(str(ws.recv(timeout=DEADLINE_S)))
-    path.write_bytes(zstandard.compress("".join(f"{time.time_ns()} {one}\n" for one in frames).encode()))
-    return frames
-
-
-def is_played(text: str) -> bool:
-    message = json.loads(text)
-    return message.get("channel") in ("trade", "ticker", "book") or (
-        message.get("channel") == "instrument" and message["type"] == "update"
-    )
-
-
-def test_a_recording_is_played_byte_for_byte_and_a_late_client_goes_on_with_its_book(tmp_path: Path) -> None:
-    recorded = record(tmp_path / "r.zst", 25)
-    wanted = [text for text in recorded if is_played(text)]
-    spec: dict[str, Any] = {"recording": str(tmp_path / "r.zst"), "settle_partial_s": DEADLINE_S}
-    with sim_process(venue="kraken", speed="max", **spec) as sim, open_ws(sim) as ws:
-        pairs = ["BTC/USD", "ETH/USD"]
-        subscribe(ws, "trade", pairs)
-        subscribe(ws, "ticker", pairs, event_trigger="bbo")
-        subscribe(ws, "book", pairs, depth=25)
-        subscribe(ws, "instrument")
-        got: list[str] = []
-        instruments = ""
-        while len(got) < len(wanted):
-            text = str(ws.recv(timeout=DEADLINE_S))
-            if is_played(text):
-                got.append(text)
-            elif '"channel":"instrument","type":"snapshot"' in text:
-                instruments = text
-        assert got == wanted
-        assert instruments in recorded
-        with open_ws(sim) as late:
-            subscribe(late, "book", ["BTC/USD"], depth=25)
-            snapshot = until(late, is_book)
-            subscribe(late, "book", ["ETH/USD"], depth=10)
-            assert until(late, lambda one: "error" in one)["error"] == "Subscription depth not supported"
-    book, last = Book(25), Book(25)
-    for text in wanted:
-        message = json.loads(text, parse_float=str)
-        if is_book(message) and message["data"][0]["symbol"] == "BTC/USD":
-            assert book.fits(message)
-    assert last.fits(snapshot)
-    assert last.sides == book.sides
-
-
-def lines_of(name: str) -> list[str]:
-    with gzip.open(SHARED / "data" / name, "rt") as file:
-        return [line.rstrip("\n").partition(" ")[2] for line in file]
-
-
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real recordings are not at hand")
-
-
-@needs_shared
-def test_a_real_recording_is_played_whole_and_its_checksums_are_those_of_a_late_client() -> None:
-    recorded = [text for text in lines_of("kraken_v2_books.gz") if is_played(text)]
-    symbols = list(dict.fromkeys(json.loads(text)["data"][0]["symbol"] for text in recorded))
-    path = str(SHARED / "data" / "kraken_v2_books.gz")
-    with sim_process(venue="kraken", recording=path, speed="max") as sim, open_ws(sim) as ws:
-        subscribe(ws, "book", symbols, depth=1000)
-        got: list[str] = []
-        while len(got) < len(recorded):
-            text = str(ws.recv(timeout=DEADLINE_S))
-            got += [text] if is_played(text) else []
-        assert got == recorded
-        books = {symbol: Book(1000) for symbol in symbols}
-        for text in recorded:
-            message = json.loads(text, parse_float=str)
-            assert books[message["data"][0]["symbol"]].fits(message)
-        with open_ws(sim) as late:
-            subscribe(late, "book", symbols, depth=1000)
-            for _ in symbols:
-                message = until(late, is_book)
-                fresh = Book(1000)
-                assert fresh.fits(message)
-                assert fresh.sides == books[message["data"][0]["symbol"]].sides
 
 
 def shape(value: Any) -> Any:
@@ -393,10 +243,10 @@ def test_each_message_has_the_fields_of_the_recorded_ones_in_their_order(sim: Si
         known.setdefault(name_of(message), set()).add(str(shape(message)))
 
     seen: dict[tuple[str, ...], set[str]] = {}
-    with open_ws(sim) as ws:
+    with open_ws(sim, "/v2") as ws:
         subscribe(ws, "trade", ["BTC/USD"])
         until(ws, lambda one: one.get("channel") == "trade")  # a snapshot has something to show
-    with open_ws(sim) as ws:
+    with open_ws(sim, "/v2") as ws:
         for channel in ("trade", "ticker", "book"):
             subscribe(ws, channel, ["BTC/USD", "SHIB/USD"], snapshot=True)
         subscribe(ws, "book", ["ETH/USD"], depth=7)

@@ -16,8 +16,8 @@ import httpx
 import numpy as np
 import pytest
 from plant_process import wait_for
-from sim_process import SimProcess, sim_process
-from websockets.sync.client import ClientConnection, connect
+from sim_process import SimProcess, open_ws, sim_process
+from websockets.sync.client import ClientConnection
 
 from tickplant.sim.dialects.binance.instruments import traded
 from tickplant.sim.dialects.binance.printer import SPEEDS, binance_templates
@@ -76,12 +76,6 @@ def record(path: Path, venue: str, *, seconds: float = 3.0, snapshot: bool = Tru
 
 def is_snapshot(frame: bytes) -> bool:
     return frame.startswith(b'{"lastUpdateId"')
-
-
-def open_ws(sim: SimProcess, path: str) -> ClientConnection:
-    return connect(
-        sim.ws_url + path, compression=None, max_size=None, proxy=None, close_timeout=1, open_timeout=DEADLINE_S
-    )
 
 
 def receive(ws: ClientConnection, count: int) -> list[bytes]:

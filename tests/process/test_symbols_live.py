@@ -103,7 +103,7 @@ def test_symbols_are_added_and_removed_and_stay_so(tmp_path: Path) -> None:
             (("add", "binance", "BNBUSDT"), "binance records BNBUSDT already"),
             (("remove", "binance", "ETHUSDT"), "binance has no symbol ETHUSDT; it has BTCUSDT, BNBUSDT"),
             (("remove", "binance", "BTCUSDT", "BNBUSDT"), "binance would have no symbol left"),
-            (("add", "kraken", "BTC/USD"), "there is no feed kraken; there are binance"),
+            (("add", "kraken", "BTC/USD"), "no feed is named kraken; the feeds are binance"),
         ):
             code, text = symbols(running, *words)
             assert code != 0 and reason in text, text

@@ -64,3 +64,18 @@ def test_long_runs_equal_the_reference(seed: int, step: int, width: int, drift: 
         if len(books.levels(1, Side.BID)):
             assert dict(books.levels(1, Side.BID).tolist()) == plain.books[1].bids
         assert dict(books.levels(1, Side.ASK).tolist()) == plain.books[1].asks
+
+
+def test_a_room_that_hints_cannot_number_holds_the_same_levels() -> None:
+    records = walk(1, 3, 300, 1, True)
+    plain, books = DictBooks(), Books()
+    for side in (0, 1):
+        while books._runs.sides[1, side]["room"] < 1 << 17:  # levels begin in the middle, where hints begin anew
+            books._runs.grow(1, side)
+    books._note_addresses()
+    assert books.apply(records).tobytes() == plain.apply(records).tobytes()
+    expect_whole(books)
+    assert dict(books.levels(1, Side.BID).tolist()) == plain.books[1].bids
+    begin = books._runs.sides[1]["start"] - books._runs.sides[1]["base"]
+    assert (begin < 1 << 16).all()
+    assert (begin + books._runs.sides[1]["count"] > 1 << 16).all()

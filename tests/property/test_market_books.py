@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tickplant.books.fold_kernels import AT_ONCE
 from tickplant.books.market_books import MarketBooks
 from tickplant.books.plain_books import DictBooks
 from tickplant.books.plain_orders import PlainOrderBooks
@@ -74,3 +75,22 @@ def test_more_is_said_than_there_is_room_for() -> None:
     assert first.dtype == rest.dtype == BBO
     assert first["bid_size"].tolist() == [0, 1]
     assert rest["bid_size"].tolist() == list(range(2, 5001))
+
+
+def test_records_in_an_array_of_another_class_are_taken_too() -> None:
+    records = both(2, 100)
+    assert MarketBooks().apply(records.view(np.recarray)).tobytes() == MarketBooks().apply(records).tobytes()
+
+
+def test_a_batch_is_taken_whole_where_one_call_takes_a_part() -> None:
+    records = np.zeros(AT_ONCE + 4000, TICK)
+    records["kind"], records["instrument"], records["flags"] = Kind.TRADE, 1, Flag.LAST
+    few = both(3, 0)
+    places = np.sort(np.random.default_rng(3).choice(len(records), len(few), replace=False))
+    records[places] = few
+    assert (places > AT_ONCE).sum() > 20
+    expected = MarketBooks().apply(few)
+    assert MarketBooks().apply(records).tobytes() == expected.tobytes()
+    again = MarketBooks()
+    first = again.apply(few[:3]).tobytes()  # of both kinds: from here on one kernel takes them
+    assert first + again.apply(records[places[3] :]).tobytes() == expected.tobytes()

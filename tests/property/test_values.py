@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from tickplant.derive.derivation import Series
 from tickplant.derive.plain_series import plain_values
 from tickplant.derive.running_series import running
+from tickplant.derive.series_states import pack_states
 from tickplant.derive.value_stream import ValueStream
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import DTYPES, NO_PRICE, BarFlag, Flag, Kind, Schema
@@ -73,7 +76,33 @@ def test_all_series_in_one_call_have_the_values_of_each_by_itself(data: st.DataO
         part = {}
         for schema, rows in made.items():
             seqs = rows["seq" if schema is Schema.TICK else "source_seq"]
-            part[schema] = rows[(seqs >= begin) & (seqs < end)]
+            found = rows[(seqs >= begin) & (seqs < end)]
+            if schema is Schema.TICK or len(found):
+                part[schema] = found
         parts.append(stream.apply(part).copy())
     expected = plain_values(running(series), made, INSTRUMENTS, LINE.__getitem__)
     assert np.concatenate(parts).tobytes() == expected.tobytes()
+
+
+def test_memory_that_grows_while_a_stream_runs_changes_no_value() -> None:
+    """Ids, lanes, series of lanes, states, rows of a batch and values: each outgrows the room that it began with."""
+    instruments = {id_: Instrument(id_, "venue", f"S{id_}", 2, 1) for id_ in range(1, 151)}
+    series = [Series(number, name) for number, name in enumerate(("hawkes-0.1-0.5-1.trade", "roll-40.trade"), 1)]
+    random, ticks = np.random.default_rng(1), np.zeros(3_000, DTYPES[Schema.TICK])
+    ticks["kind"], ticks["seq"] = Kind.TRADE, np.arange(len(ticks))
+    ticks["price"], ticks["size"] = random.integers(1, 1000, (2, len(ticks)))
+    ticks["ts_event"] = ticks["ts_recv"] = 10**9 * np.arange(len(ticks))
+    ticks["instrument"] = np.minimum(1 + np.arange(len(ticks)) // 4, random.integers(1, 151, len(ticks)))
+    stream = ValueStream(series, instruments.__getitem__, lambda id_: id_)
+    parts = []
+    for part in np.split(ticks, [1, 2, 5, 200, 1_500]):  # the last two have more rows and values than there is room for
+        stream.reserve(int(part["instrument"].max()))
+        apart = np.repeat(part, 2)[::2]  # which a kernel does not read
+        parts.append(stream.apply({Schema.TICK: apart}))
+        kept = pack_states(stream.states(), part[-1], {})
+        stream = ValueStream(series, instruments.__getitem__, lambda id_: id_)
+        stream.restore(kept, int(part[-1]["seq"]) + 1)  # more than there is room for, before any row
+    expected = plain_values(running(series), {Schema.TICK: ticks}, instruments, lambda id_: id_)
+    assert len(expected) == 2 * len(ticks)
+    assert np.concatenate(parts).tobytes() == expected.tobytes()
+    assert all(not np.shares_memory(one, other) for one, other in pairwise(parts))

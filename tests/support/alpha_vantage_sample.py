@@ -1,4 +1,4 @@
-"""Alpha Vantage: what the conformance suite must know of it."""
+"""Alpha Vantage: what the conformance suite must know about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests that ask a gateway of this process, in an event loop."""
+"""For tests that query a gateway in this process, in an event loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway_app import App, gateway_app
 def run(
     test: Callable[[App, httpx.AsyncClient], Coroutine[Any, Any, None]], folder: Path, data_dir: Path, **options: Any
 ) -> None:
-    """A test in the event loop."""
+    """Run a test in the event loop."""
 
     async def all_of_it() -> None:
         async with asyncio.timeout(90), gateway_app(folder, data_dir, **options) as app, app.client() as client:

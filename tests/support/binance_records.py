@@ -1,4 +1,4 @@
-"""What tests of the Binance adapter begin with, and what they look for among its records."""
+"""How tests of the Binance adapter begin, and what they look for among its records."""
 
 from __future__ import annotations
 

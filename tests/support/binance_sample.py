@@ -1,4 +1,4 @@
-"""Binance: what the conformance suite must know of it."""
+"""Binance: what the conformance suite must know about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of Binance share: its adapters on the bench, and messages as the venue sends them."""
+"""Tools for the tests of Binance: its adapters on the bench, and messages as the venue sends them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a process has said before its end: all of it is there when its connections have been seen to end.
+"""Receives everything that a process sent before its end, by waiting until its connections have closed.
 
-ZeroMQ receives in a thread of its own. That a process has ended does not say that this thread has had its turn.
+ZeroMQ receives in a thread of its own. The end of a process does not mean that this thread has read all its messages.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 
 class Callers:
-    """The connections of a socket that is to be bound or connected; made before that. `close` it before the socket."""
+    """Counts the connections of a socket. Make it before the socket is bound or connected, and close it first."""
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._socket = socket
@@ -18,13 +18,13 @@ class Callers:
         self._open = 0
 
     def gone(self, others: int = 0) -> bool:
-        """Whether no more than `others` are open: what came over the rest can be received without a wait."""
+        """Whether at most `others` connections are open: all messages from the rest can be received without waiting."""
         while self._events.poll(0):
             event = parse_monitor_message(self._events.recv_multipart())["event"]
             self._open += -1 if event == zmq.EVENT_DISCONNECTED else 1
         return self._open <= others
 
     def close(self) -> None:
-        """Hear no more of them."""
+        """Stop counting."""
         self._socket.disable_monitor()
         self._events.close(0)

@@ -17,7 +17,7 @@ from tickplant.venues import VENUES
 
 
 class Table:
-    """Instruments, by the rule of feeds/feed_process.py, in memory."""
+    """An instrument table in memory, by the rule of feeds/feed_process.py."""
 
     def __init__(self, venue: str) -> None:
         self.venue = venue
@@ -47,7 +47,7 @@ class Table:
 
 
 class Checked:
-    """An adapter whose accounts are compared after each event; keeps what it has handed out."""
+    """An adapter whose accounts are compared after each event; keeps its output."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Checked:
         return self._take()
 
     def on(self, event: Event, now_ns: int) -> Output:
-        """Hand an event in; returns what comes of it, its ticks a copy. Asserts that the accounts balance."""
+        """Pass an event to the adapter; returns its output, with a copy of the ticks. Asserts that accounts balance."""
         self.adapter.on_event(event, now_ns)
         return self._take()
 
@@ -109,12 +109,12 @@ class Checked:
 
     @property
     def records(self) -> np.ndarray:
-        """All so far, dtype TICK."""
+        """All records so far, dtype TICK."""
         self._batches = [np.concatenate(self._batches)]
         return self._batches[0]
 
     def book(self, symbol: str) -> FoldedBook:
-        """The fold of the newest instrument of a symbol."""
+        """The folded book of the newest instrument of a symbol."""
         return self.books[self.table.ids(symbol)[-1]]
 
     def of(self, symbol: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Checkpoints against the definition of a book: the fold of the ticks before the one that they name."""
+"""Compares checkpoints with the definition of a book: the fold of the ticks before the named one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Records = NDArray[np.void]
 
 
 def expect_as_folded(made: Records, ticks: Records) -> int:
-    """Each checkpoint is the fold of the ticks before it. Returns how many there were; none may be torn.
+    """Assert that each checkpoint is the fold of the ticks before it, and that none is torn; returns their number.
 
     `ticks` have the seqs 0, 1, 2 ….
     """

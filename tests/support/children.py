@@ -1,7 +1,7 @@
 """Starts one child of a plant as a process of its own, without a supervisor.
 
-A child is forked by a fork server, as in a plant, since a new interpreter takes 1.5 s of CPU to import and load what it
-runs. With options that a fork server cannot give it, such as an environment, it is a new interpreter.
+A fork server forks the child, as in a plant, since a new interpreter needs 1.5 s of CPU to import what it runs. With
+options that a fork server cannot apply, such as an environment, the child is a new interpreter.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @functools.cache
 def fork_server() -> ForkServer:
-    """Of this test process, until it ends."""
+    """The fork server of this test process, which lives until the process ends."""
     server = ForkServer()
     server.warm(MODULES)
     atexit.register(server.close)

@@ -1,4 +1,4 @@
-"""Coinbase: what the conformance suite must know of it."""
+"""Coinbase: what the conformance suite must know about it."""
 
 from __future__ import annotations
 

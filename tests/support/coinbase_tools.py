@@ -1,4 +1,4 @@
-"""What the tests of the two Coinbase venues share: adapters on the bench, messages as the venue sends them, orders."""
+"""Tools for the tests of both Coinbase venues: adapters on the bench, messages as the venue sends them, orders."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class AdvancedDesk(_Desk):
         self.count = -1
 
     def frame(self, channel: str, *events: dict[str, Any]) -> dict[str, Any]:
-        """The next one of the connection."""
+        """The next frame of the connection."""
         self.count += 1
         head = {"channel": channel, "client_id": "", "timestamp": TIME, "sequence_num": self.count}
         return head | {"events": [*events]}
@@ -90,7 +90,7 @@ class AdvancedDesk(_Desk):
             self.feed(self.frame("subscriptions", {"subscriptions": wanted}), ts=NOW)
 
     def book(self, kind: str, *updates: tuple[str, str, str], symbol: str = "BTC-USD") -> dict[str, Any]:
-        """A frame of a book; each update is side, price and size."""
+        """A frame of a book; each update consists of side, price and size."""
         changes = [
             {"side": side, "event_time": TIME, "price_level": price, "new_quantity": size}
             for side, price, size in updates

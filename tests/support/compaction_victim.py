@@ -3,7 +3,7 @@
     python compaction_victim.py TEMPLATE ROOT FIRST STRIDE
 
 For each mode and every STRIDE-th step from FIRST on, it compacts a copy of the store TEMPLATE, ROOT/MODE-STEP, and dies
-there. It forks for each attempt, so that one start serves all.
+at that step. It forks for each attempt, so that one start serves all.
 """
 
 from __future__ import annotations

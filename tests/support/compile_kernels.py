@@ -1,6 +1,6 @@
-"""Compile every kernel before the first test, where several processes run the tests.
+"""Compiles every kernel before the first test, if several processes run the tests.
 
-Otherwise the first plants would all do so at once, each for itself, and whoever waits for them would lose patience.
+Otherwise the first plants would all compile at once, each for itself, and the tests that wait for them would time out.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from tickplant.sim.spec import parse_spec
 
 
 def of_consumers() -> None:
-    """Ring, engine and writer."""
+    """Compile the kernels of ring, engine and writer."""
     engine_process.warm_up()
 
 
 def of_producers() -> None:
-    """Feeds and the simulated venue."""
+    """Compile the kernels of feeds and the simulated venue."""
     venues.warm_up()
     ring_publisher.prepare_kernels()
     notes.prepare_kernels()
@@ -38,7 +38,7 @@ HALVES = {"consumers": of_consumers, "producers": of_producers}
 
 
 def compile_kernels() -> None:
-    """Both halves, side by side."""
+    """Compile both halves in parallel."""
     running = [subprocess.Popen([sys.executable, __file__, half]) for half in HALVES]
     for process in running:
         assert process.wait() == 0, process.args

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def credential_folder(folder: Path, name: str, values: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which a process finds this credential, whose file is below `folder`."""
+    """Write a credential's file below `folder`; returns the environment in which a process finds it."""
     (folder / "credentials").mkdir(mode=0o700)
     path = folder / "credentials" / name
     path.write_text("".join(f'{key} = "{value}"\n' for key, value in values.items()))

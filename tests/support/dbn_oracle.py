@@ -1,4 +1,4 @@
-"""DBN files as Databento's own decoder reads them, turned into records one by one: what an import must lead to."""
+"""Reads DBN files with Databento's own decoder, and turns them into records one by one: the expected import."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Said(NamedTuple):
 
 
 def decode(path: Path) -> tuple[db.Metadata, list[Any]]:
-    """Metadata and records, those of older versions as they are."""
+    """Metadata and records; those of older versions are not upgraded."""
     data = path.read_bytes()
     compression = db.Compression.ZSTD if data.startswith(ZSTD) else db.Compression.NONE
     decoder = db.DBNDecoder(compression=compression, upgrade_policy=db.VersionUpgradePolicy.AS_IS)
@@ -73,7 +73,7 @@ def decode(path: Path) -> tuple[db.Metadata, list[Any]]:
 
 
 def expected(path: Path) -> Iterator[Said]:
-    """What the records of a file are in the plant. A file has one instrument per symbol, and begins its books."""
+    """The records of a file as a plant has them. A file has one instrument per symbol, and its books begin in it."""
     metadata, records = decode(path)
     ids: dict[str, list[tuple[dt.date, dt.date, str]]] = {}
     for symbol, intervals in metadata.mappings.items():

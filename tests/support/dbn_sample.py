@@ -1,7 +1,7 @@
-"""What the conformance suite has of Databento: a session of its gateway, and a record of each layout.
+"""The conformance suite's data for Databento: a session of its gateway, and a record of each layout.
 
-A link of it is a stream of bytes, which a read cuts anywhere. So there are no frames to lose, to double or to spoil one
-by one, and its gateway is a process: what such sessions go through is in tests/process/test_databento_faults.py.
+A Databento link is a stream of bytes, which a read may cut anywhere. So there are no single frames to lose, double or
+spoil. Its gateway is a process; tests/process/test_databento_faults.py covers faults of sessions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LINES: Final = (b"lsg_version=0.4.2\ncram=abc123\n", b"success=1|session_id=5\n"
 
 
 def layouts(seed: int) -> list[bytes]:
-    """A record of each type and length, with any content."""
+    """A record of each type and length, with random content."""
     chance = random.Random(seed)
     heads = ((kind, size) for kind, size in dbn_layouts.LAYOUTS)
     return [
@@ -35,12 +35,12 @@ def layouts(seed: int) -> list[bytes]:
 
 
 def metadata_of_mbo() -> bytes:
-    """Of two instruments."""
+    """Metadata for two instruments."""
     return metadata(db.Schema.MBO, {"TEST": [(*ALWAYS, 7)], "OTHER": [(*ALWAYS, 8)]}, T0_NS, T0_NS + 1)
 
 
 def session() -> Iterator[tuple[int, Event]]:
-    """A second of it, and the begin of another connection; with the time since the begin, ms."""
+    """A second of a session, and the start of another connection; each event with the time since the start, in ms."""
     own, other = orders(1, 120), orders(2, 120, ident=8)
     records = [record for pair in zip(own, other, strict=True) for record in pair]
     for begin in (0, 1050):
@@ -55,7 +55,7 @@ def session() -> Iterator[tuple[int, Event]]:
 
 
 def owner(frame: bytes) -> tuple[str, str] | None:
-    """Instrument id and type of a record."""
+    """The instrument id and type of a record."""
     if len(frame) < dbn.HEAD_BYTES or frame in LINES or frame.startswith(dbn.MAGIC):
         return None
     return str(frame[4]), str(frame[1])

@@ -1,4 +1,4 @@
-"""Which chunks a store decodes."""
+"""Watches which chunks a store decodes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tickplant.writer.format.codec import ChunkDecoder
 
 
 def watch_decoding(monkeypatch: pytest.MonkeyPatch, method: str = "columns") -> list[int]:
-    """First seqs of the chunks that this method decodes from now on: the list grows with each."""
+    """First seqs of the chunks that `method` decodes from now on; the list grows with each chunk."""
     seen: list[int] = []
     decode = getattr(ChunkDecoder, method)
 

@@ -1,4 +1,4 @@
-"""What tests of the dxLink adapter send and begin with."""
+"""Messages and set-up for tests of the dxLink adapter."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def make(*symbols: str, **options: Any) -> VenueDesk:
 
 
 def sent(desk: VenueDesk) -> list[dict[str, Any]]:
-    """What was sent since the last call."""
+    """The requests sent since the last call."""
     desk.take()
     messages = [json.loads(action.payload) for action in desk.actions if isinstance(action, Send)]
     desk.actions.clear()

@@ -1,4 +1,4 @@
-"""dxLink, with and without tastytrade: what the conformance suite must know of it."""
+"""dxLink, with and without tastytrade: what the conformance suite must know about it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DXLINK_ORDER: Final = {
     "Quote": ("quote", 10, 1),
     "Trade": ("agg_trade", 7, 1),
 }
-"""By type: the channel, and how many values an event of the simulated venue has, and which of them is the symbol."""
+"""By type: the channel, the number of values in an event of the simulated venue, and which of them is the symbol."""
 
 
 def _dxlink_owner(frame: bytes) -> tuple[str, str] | None:

@@ -1,4 +1,4 @@
-"""An engine as a real process, with rings that the test feeds, and without a supervisor."""
+"""An engine as a real process, without a supervisor, with rings that the test fills."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class EngineProcess:
         wait_for("the engine's hello", lambda: any(isinstance(message, Hello) for message in self.heard()))
 
     def heard(self) -> list[object]:
-        """What the engine has said since the last call."""
+        """The engine's messages since the last call."""
         messages = []
         assert self.process.poll() is None, "the engine has ended"
         while self.control.poll(20):
@@ -92,7 +92,7 @@ class EngineProcess:
         return messages
 
     def wait_for_counter(self, name: str, least: int) -> None:
-        """Return when a reported counter is at least that high."""
+        """Return once a reported counter is at least `least`."""
         wait_for(f"{name} to be {least}", lambda: self.heard() is not None and self.counters.get(name, 0) >= least)
 
     def publish(self, ticks: np.ndarray) -> None:
@@ -106,7 +106,7 @@ class EngineProcess:
             return consumer.read(1 << 20).tobytes()
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(DEADLINE_S)
 
@@ -116,7 +116,7 @@ class EngineProcess:
         self.process.wait(DEADLINE_S)
 
     def clean_up(self) -> None:
-        """Leave nothing."""
+        """Leave nothing behind."""
         with contextlib.suppress(ProcessLookupError):
             self.kill()
         self.producer.close()
@@ -129,7 +129,7 @@ class EngineProcess:
 
 @contextlib.contextmanager
 def engine(folder: Path, **options: Any) -> Iterator[EngineProcess]:
-    """A running engine; afterwards nothing of it is left."""
+    """A running engine, which leaves nothing behind."""
     running = EngineProcess(folder, **options)
     try:
         yield running
@@ -147,7 +147,7 @@ class Market:
         self._begun = False
 
     def ticks(self, count: int) -> np.ndarray:
-        """The next ones."""
+        """The next `count` ticks."""
         random = self._random
         made = np.zeros(count, TICK)
         made["instrument"] = self._instrument

@@ -1,4 +1,4 @@
-"""One book as an engine publishes it, message by message, and what it is at each sequence, by the tests' own folds."""
+"""One book as an engine publishes it, message by message, and its state at each sequence, by the tests' own folds."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class EngineWatch:
                     self.messages.append(message)
 
     def close(self) -> None:
-        """Subscribe no more."""
+        """Unsubscribe."""
         self._over.set()
         self._thread.join(DEADLINE_S)
 
     @property
     def end_seq(self) -> int:
-        """Topic sequence behind the last record."""
+        """The topic sequence after the last record."""
         return self.messages[-1].first_seq + len(self.messages[-1].records) if self.messages else 0
 
     def books(self, wanted: Iterable[int]) -> Iterator[tuple[int, Shown]]:

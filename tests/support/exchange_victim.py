@@ -3,8 +3,8 @@
 
     python exchange_victim.py WORK SOURCE ROOT STRIDE
 
-WORK is parquet, tardis or dbn (SOURCE is a store), set or table (SOURCE is to be imported). For each mode and every
-STRIDE-th step the work is done into ROOT/MODE-STEP, and dies there. It forks for each attempt.
+WORK is parquet, tardis or dbn (export the store SOURCE), or set or table (import SOURCE). For each mode and every
+STRIDE-th step, the process works into ROOT/MODE-STEP, and dies at that step. It forks for each attempt.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _DeadlyFile(io.FileIO):
 
 
 def _patch(files: DeadlyFiles) -> None:
-    """Have what an export does to files counted, and what an import does to journals."""
+    """Count the file operations of an export, and the journal operations of an import."""
     open_, replace, mkdir, fsync = Path.open, Path.replace, Path.mkdir, os.fsync
 
     def step(real: Any, *words: Any, **named: Any) -> Any:
@@ -75,7 +75,7 @@ def _patch(files: DeadlyFiles) -> None:
 
 
 def do(work: str, source: Path, target: Path) -> None:
-    """The work, undisturbed."""
+    """Do the work, undisturbed."""
     if work == "set":
         import_set(source, target)
     elif work == "table":

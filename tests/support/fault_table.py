@@ -19,7 +19,7 @@ class Row:
 
     @property
     def setting(self) -> dict[str, Any]:
-        """The feed's own setting where the row is about that."""
+        """The feed's own setting, if the row is about one."""
         name, _, value = self.faults[0].partition(" = ")
         return {name: float(value)} if value else {}
 

@@ -1,4 +1,4 @@
-"""A feed process with everything around it that is not a feed: a ring with one reader, and a supervisor's answers."""
+"""A feed process with everything that it needs around it: a ring with one reader, and a supervisor's answers."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class FeedProcess:
         )
 
     def start(self, *, stderr: int | None = None) -> None:
-        """Start the process, again after its end too; its log goes to `errors`, or to this descriptor."""
+        """Start the process, or restart it after its end; its log goes to `errors`, or to the descriptor `stderr`."""
         with self.errors.open("ab") as file:
             options = {} if self.environment is None else {"env": os.environ | self.environment}
             errors = file if stderr is None else stderr
@@ -87,7 +87,7 @@ class FeedProcess:
         self._router.send_multipart([self._identity, encode(message)])
 
     def turn(self) -> None:
-        """Answer the feed, read what it has published."""
+        """Answer the feed, and read what it has published."""
         if self._router.poll(10):
             while True:
                 try:
@@ -113,7 +113,7 @@ class FeedProcess:
 
     @property
     def records(self) -> np.ndarray[Any, Any]:
-        """All that was read so far, dtype TICK."""
+        """All records read so far, dtype TICK."""
         if len(self._batches) > 1:
             self._batches = [np.concatenate(self._batches)]
         return self._batches[0] if self._batches else np.empty(0, TICK)
@@ -127,13 +127,13 @@ class FeedProcess:
         return [msgspec.json.decode(line) for line in self.errors.read_bytes().splitlines() if line.startswith(b"{")]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal, wait for the end, read everything. Returns the exit code."""
+        """Send a signal, wait for the end, and read everything. Returns the exit code."""
         assert self.process is not None
         self.process.send_signal(number)
         return self.wait_for_end()
 
     def wait_for_end(self, *, others: int = 0) -> int:
-        """The exit code, once the process has ended and all it sent has been read; so many others live on."""
+        """The exit code, once the process has ended and all its messages have been read; `others` processes live on."""
         process = self.process
         assert process is not None
         self.wait_for("the feed to end", lambda: process.poll() is not None and self._callers.gone(others))

@@ -1,4 +1,4 @@
-"""A store in files of a few chunks."""
+"""A store in files of only a few chunks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Records = NDArray[np.void]
 def fill(
     data_dir: Path, records: Records, producer: str = "feed", schema: Schema = Schema.TICK, flush: int = 150
 ) -> None:
-    """A journal of these records, in files of a few chunks."""
+    """Write a journal of these records, in files of only a few chunks."""
     with_room = Journal(data_dir, schema, producer, rotate_bytes=5000)
     for start in range(0, len(records), flush):
         with_room.append(records[start : start + flush])

@@ -1,6 +1,6 @@
-"""The one book by which tests judge all others: the rules of docs/design.md §2, record by record, in the plainest form.
+"""The reference book of the tests: the rules of docs/design.md §2, record by record, in the plainest form.
 
-It shares nothing with the project's folds, and takes records of any form: ticks, a desk's `Record`s, rows of an
+It shares nothing with the project's folds, and takes records in any form: ticks, a desk's `Record`s, or rows of an
 independent reading.
 """
 
@@ -17,7 +17,7 @@ FIELDS = ["kind", "side", "price", "size", "flags", "venue_seq", "ts_event", "ts
 
 
 class FoldedBook:
-    """The book of one symbol, or of whatever it is given where none is named."""
+    """The book of one symbol; without a symbol, of all records given."""
 
     def __init__(self, symbol: str | None = None) -> None:
         self.symbol = symbol
@@ -29,18 +29,18 @@ class FoldedBook:
         self._loading = False
 
     def apply(self, records: Iterable[Any]) -> None:
-        """Objects with the fields of ticks, and `symbol`."""
+        """Take objects with the fields of ticks, and `symbol`."""
         for record in records:
             if record.symbol == self.symbol:
                 self.take(*(getattr(record, name) for name in FIELDS))
 
     def apply_ticks(self, ticks: np.ndarray) -> None:
-        """TICK records of one instrument."""
+        """Take TICK records of one instrument."""
         for row in ticks[FIELDS].tolist():
             self.take(*row)
 
     def apply_event(self, rows: Iterable[tuple]) -> None:
-        """One atomic event of `recordings.independent`: rows whose kind and side are words."""
+        """Take one atomic event of `recordings.independent`: rows whose kind and side are words."""
         rows = list(rows)
         for number, (kind, side, price, size, _, ts_recv, venue_seq) in enumerate(rows):
             flags = Flag.LAST if number == len(rows) - 1 else 0

@@ -1,7 +1,7 @@
-"""A book of orders of the tests' own, in the plainest form, and a reading of DBN files of orders.
+"""The tests' own book of orders, in the plainest form, and a reader of DBN files of orders.
 
-It shares nothing with the project's books: orders are kept in one list a side in the order in which they came to their
-price, and everything is looked for from the beginning.
+The book shares nothing with the project's books. Each side is one list of orders, in the order in which they came to
+their price, and every search starts at its beginning.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class ListedOrders:
 
 
 class FoldedOrders:
-    """The book of orders of one symbol, by the records' own rules in the plainest form, but for tops of books."""
+    """The book of orders of one symbol, by the records' own rules in the plainest form; tops of books are left out."""
 
     def __init__(self) -> None:
         self.orders: dict[int, tuple[Side, int, int]] = {}  # side, price, size; the first at its price first

@@ -1,4 +1,4 @@
-"""What tests of the follower feed to it."""
+"""Input for tests of the follower."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def live(follower: Follower, first: int, count: int = 1, epoch: int = EPOCH) -> 
 
 
 def given(messages: list[Message]) -> list[tuple[str, int, int]]:
-    """Kind, first sequence, number; and that the records are those of the numbers."""
+    """Kind, first sequence and number of records of each message; asserts that the records match the numbers."""
     for message in messages:
         if message.kind in ("live", "recovered"):
             numbers = range(message.first_seq, message.first_seq + len(message.records))

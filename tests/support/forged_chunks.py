@@ -1,4 +1,4 @@
-"""Chunks as a forger would make them: whatever is in them, their lengths and checksums are right."""
+"""Chunks as a forger would make them: with any content, but correct lengths and checksums."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Records = NDArray[np.void]
 
 
 def seal(header: bytes, directory: Records, sections: list[bytes]) -> bytes:
-    """A chunk of these parts, with the lengths and checksums that belong to them."""
+    """A chunk of these parts, with matching lengths and checksums."""
     directory["stored_bytes"] = [len(section) for section in sections]
     payload = b"".join(sections)
     length = HEADER.itemsize + directory.nbytes + len(payload) + 12
@@ -34,7 +34,7 @@ def taken_apart(chunk: bytes) -> tuple[bytes, Records, list[bytes]]:
 
 
 def mutated(chunk: bytes, random: Random) -> bytes:
-    """A chunk with a few bytes of header, directory or sections changed, and checksums that are right again."""
+    """A chunk with a few changed bytes in header, directory or sections, and correct checksums."""
     header, directory, sections = taken_apart(chunk)
     head, table = bytearray(header), bytearray(directory.tobytes())
     for _ in range(random.randint(1, 4)):

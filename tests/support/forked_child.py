@@ -1,4 +1,4 @@
-"""A small child for tests of the fork server: says on its stdout what it is and what it was given."""
+"""A small child for tests of the fork server: prints what it is and what it was given."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def warm_up() -> None:
 
 
 def opened() -> Iterator[str]:
-    """Descriptors beyond the standard ones, but for the one that looks at them."""
+    """Targets of the open descriptors beyond the standard ones, without the descriptor that lists them."""
     for path in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
             if int(path.name) > 2 and "/proc/" not in (target := str(path.readlink())):

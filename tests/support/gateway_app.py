@@ -53,7 +53,7 @@ STATUS = Status(
 
 
 class Supervisor:
-    """What a supervisor answers; tests/process has a real one."""
+    """The answers of a supervisor; tests/process uses a real one."""
 
     def __init__(self) -> None:
         self.orders: list[Command] = []
@@ -63,9 +63,9 @@ class Supervisor:
         return STATUS
 
     async def order(self, command: Command) -> None:
-        """Raises ControlError for what it does not know."""
+        """Take a command. Raises ControlError for an unknown one."""
         if isinstance(command, Restart) and command.name != "feed":
-            raise ControlError(f"there is no {command.name}; running: feed")
+            raise ControlError(f"no process is named {command.name}; running: feed")
         self.orders.append(command)
 
 
@@ -79,7 +79,7 @@ class App:
         self.asgi = make_app(services, tokens)
 
     def client(self, token: str = "", **options: object) -> httpx.AsyncClient:
-        """Asks this gateway, in this process."""
+        """A client of this gateway, in this process."""
         headers = {"authorization": f"Bearer {token}"} if token else {}
         transport = httpx.ASGITransport(self.asgi, raise_app_exceptions=False)
         return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8088", headers=headers, **options)

@@ -1,4 +1,4 @@
-"""A line to a port that carries nothing until it is opened, as a network that stands still."""
+"""A connection to a port that carries nothing until it is opened, like a stalled network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Self
 
 
 class HeldLine:
-    """In front of a `tcp://` address; for `with`. Connections to it succeed, and their bytes wait for `open`."""
+    """A context manager in front of a `tcp://` address. Connections to it succeed, but their bytes wait for `open`."""
 
     def __init__(self, address: str) -> None:
         host, port = address.removeprefix("tcp://").split(":")
@@ -21,7 +21,7 @@ class HeldLine:
         self._thread = threading.Thread(target=self._carry)
 
     def open(self) -> None:
-        """Carry what waits, and all that follows, both ways."""
+        """Pass on the waiting bytes and everything that follows, in both directions."""
         self._thread.start()
 
     def _carry(self) -> None:
@@ -58,7 +58,7 @@ class HeldLine:
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> bool:
-    """Whether both ends are still there."""
+    """Pass bytes on; returns whether both ends are still open."""
     try:
         part = source.recv(1 << 16)
         target.sendall(part)

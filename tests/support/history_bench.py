@@ -1,4 +1,4 @@
-"""An engine's publisher and router, a history service and the store behind them, in one process: nothing waits."""
+"""An engine's publisher and router, a history service and its store, in one process, so that nothing waits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FLAGS = (0, Flag.AGGREGATE, Flag.ON_TRADE, Flag.ON_TRADE | Flag.ON_BOOK, Flag.ON
 
 
 class Bench:
-    """An engine's sockets, the store, and a subscriber's line; nothing waits, nothing is a process."""
+    """An engine's sockets, the store, and a subscriber's connection, without waits and without other processes."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -117,13 +117,13 @@ class Bench:
             self.journals[schema].append(records)
 
     def live(self, schema: Schema, count: int) -> None:
-        """Stored and published."""
+        """Store and publish records."""
         records = self.made(schema, count)
         self.keep(schema, records)
         self.publish(schema, records)
 
     def overrun(self, schema: Schema, count: int) -> None:
-        """Stored, but the engine has not seen it; afterwards it says so and goes on anew."""
+        """Store records that the engine has not seen; then the engine reports that, and starts afresh."""
         self.keep(schema, self.made(schema, count))
         self.origin = Origin("feed")
         self.publish(Schema.TICK, self.made(Schema.TICK, 5), stored=False, plain=False)
@@ -131,14 +131,14 @@ class Bench:
         self.origin = Origin("feed")
 
     def dropped(self, schema: Schema, count: int) -> None:
-        """Derived, published, and no room for it in the ring: the next ones get the same seqs."""
+        """Publish derived records for which the ring has no room: the next records get the same seqs."""
         if schema is not Schema.TICK:
             self.publish(schema, self.made(schema, min(count, 9)), stored=False, plain=False)
 
     # ------------------------------------------------------------------------------------------------ asking
 
     def recover(self, topic: str) -> dict[int, bytes]:
-        """What a subscriber who missed everything gets, by topic sequence."""
+        """What a subscriber that missed everything recovers, by topic sequence."""
         size = len(self.sent[topic][0][0])
         got: dict[int, bytes] = {}
         first, last = 0, len(self.sent[topic]) - 1
@@ -169,7 +169,7 @@ class Bench:
         return got
 
     def stored_of(self, topic: str, producer: str, first: int, last: int) -> bytes:
-        """What `history` gives, reply by reply."""
+        """What `history` requests return, reply by reply."""
         got = b""
         while first <= last:
             self.dealer.send(wire.encode(wire.GetHistory(topic, producer, first, last)))

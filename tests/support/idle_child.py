@@ -1,4 +1,4 @@
-"""A child of a plant that does nothing: says that it is ready, as a simulated venue does, and waits for its end."""
+"""A child of a plant that does nothing: reports ready, like a simulated venue, and waits for its end."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A second reading of the Binance recordings, with json and Decimal alone: what the store must say.
+"""A second reader of the Binance recordings, with only json and Decimal: the expected contents of the store.
 
-Written differently on purpose: it shares no code with the project, so that an error in a
-decoder cannot hide in its own reflection.
+Written differently on purpose: it shares no code with the project, so that an error in a decoder cannot hide in its own
+reflection.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Row = tuple[str, str | None, Decimal | None, Decimal | None, int | None, int, in
 
 
 def recording(name: str) -> Path:
-    """Path of a recording; skips the test where the recordings are not at hand."""
+    """Path of a recording; skips the test if the recordings are not available."""
     path = DATA / name
     if not path.exists():
         pytest.skip(f"the recording {name} is not beside the project")
@@ -39,7 +39,7 @@ def lines(path: Path) -> Iterator[tuple[int, dict]]:
 
 @dataclass
 class Expected:
-    """What one recording amounts to."""
+    """The expected contents of one recording."""
 
     trades: list[Row] = field(default_factory=list)
     quotes: list[Row] = field(default_factory=list)

@@ -3,8 +3,9 @@
     python journal_victim.py at ROOT          each step once: a fresh journal ROOT/MODE-STEP for every step and mode
     python journal_victim.py chain DIR SEED   one journal, killed at random steps again and again until it is complete
 
-Every journal gets the records of `made_records.make_ticks(RECORDS)`. What a flush has promised is appended to the file
-`durable` in the data directory before anything else happens. It forks for each attempt, so that one start serves all.
+Every journal gets the records of `made_records.make_ticks(RECORDS)`. After each flush, the promised `durable_seq` is
+appended to the file `durable` in the data directory before anything else happens. The process forks for each attempt,
+so that one start serves all.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MODES = ("before", "half", "after")
 
 
 class DeadlyFiles(Files):
-    """Dies at one call: before it, after it, or, where it writes, in the middle."""
+    """Dies at one call: before it, after it, or, for a write, in the middle."""
 
     def __init__(self, step: int, mode: str) -> None:
         self.left = step
@@ -103,7 +104,7 @@ def write_all(data_dir: Path, files: Files) -> None:
 
 
 def survives(work: Callable[[], object], what: str) -> bool:
-    """Do work in a child; whether that lived to the end."""
+    """Do work in a child; returns whether the child lived to the end."""
     child = os.fork()
     if child == 0:
         try:
@@ -121,7 +122,7 @@ def survives(work: Callable[[], object], what: str) -> bool:
 
 
 def attempt(data_dir: Path, step: int, mode: str) -> bool:
-    """One life of a writer; whether it lived to the end."""
+    """One life of a writer; returns whether it lived to the end."""
     return survives(lambda: write_all(data_dir, DeadlyFiles(step, mode)), f"{data_dir.name}, step {step}, {mode}")
 
 

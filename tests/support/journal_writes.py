@@ -15,7 +15,7 @@ TICKS = make_ticks(2000)
 
 
 def stored(data_dir: Path, producer: str = "feed", schema: Schema = Schema.TICK) -> bytes:
-    """Everything that a reader sees, as bytes."""
+    """All records that a reader sees, as bytes."""
     return b"".join(block.tobytes() for block in Store(data_dir).read(producer, schema, Selection()))
 
 

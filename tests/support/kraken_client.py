@@ -1,4 +1,4 @@
-"""What tests of the simulated Kraken keep: a market as the venue prints it, and a client that follows its frames."""
+"""Tools for tests of the simulated Kraken: a market as the venue prints it, and a client that follows its frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ORIGIN_NS = 1_788_264_000 * 10**9  # 2026-09-01T12:00:00Z
 
 
 def checksum(bids: dict[str, str], asks: dict[str, str]) -> int:
-    """As the venue's documentation defines it, over the digits as they came."""
+    """The checksum as the venue's documentation defines it, over the digits as received."""
 
     def token(text: str) -> str:
         return text.replace(".", "").lstrip("0")
@@ -33,7 +33,7 @@ def checksum(bids: dict[str, str], asks: dict[str, str]) -> int:
 
 
 class Client:
-    """Follows frames as a client is told to: books cut to their depth, checksums compared."""
+    """Follows frames as the documentation tells clients to: cuts books to their depth, and compares checksums."""
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
@@ -70,7 +70,7 @@ class Client:
 
 
 class Venue:
-    """A market and what is printed of it."""
+    """A market, and the frames printed from it."""
 
     def __init__(self, *, messages_per_s: float = 300.0, depth_levels: int = 40) -> None:
         self.printer = KrakenPrinter(SYMBOLS)

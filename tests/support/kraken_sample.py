@@ -1,4 +1,4 @@
-"""Kraken: what the conformance suite must know of it."""
+"""Kraken: what the conformance suite must know about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of Kraken share: its adapter on the bench, and messages as the venue sends them."""
+"""Tools for the tests of Kraken: its adapter on the bench, and messages as the venue sends them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def ticker(*, bid: str = "1.5", ask: str = "2.5", symbol: str = "BTC/USD", kind:
 
 
 def checksum(bids: Levels, asks: Levels, digits: Digits = DIGITS) -> int:
-    """Of a book, best first."""
+    """The checksum of a book; levels best first."""
     import numpy as np
 
     sides = [

@@ -14,7 +14,7 @@ from tickplant.wire import unpack_header
 
 
 class Listener:
-    """A plain SUB socket that keeps everything it receives, topic by topic. Connects before anybody publishes."""
+    """A plain SUB socket that keeps everything it receives, by topic. Connects before anything is published."""
 
     def __init__(self, address: str) -> None:
         self.received: dict[str, bytearray] = defaultdict(bytearray)
@@ -41,11 +41,11 @@ class Listener:
                 self.received[topic] += payload
 
     def _has_ended(self) -> bool:
-        """Whether nothing more is on its way; after a failure, whoever publishes may live on."""
+        """Whether nothing more is on its way; after a failure, the publisher may still be alive."""
         return self._callers.gone() or time.monotonic() > self._patient_until_s
 
     def close(self) -> dict[str, bytes]:
-        """Take what is still on its way from who has ended, and end."""
+        """Receive what is still on its way from publishers that have ended, and close."""
         self._patient_until_s = time.monotonic() + DEADLINE_S / 2
         self._stop.set()
         self._thread.join(DEADLINE_S)

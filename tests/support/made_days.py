@@ -1,4 +1,4 @@
-"""Stores whose journals go over days, and everything that can be read of one, to compare before with after."""
+"""Stores whose journals span days, and everything that can be read from one, to compare before with after."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def register(data_dir: Path) -> None:
 
 
 def make_day_records(schema: Schema, times: Sequence[int] | NDArray[np.int64], *, instruments: int = 5) -> Records:
-    """Records received at these times."""
+    """Records that were received at these times."""
     records = make_ticks(len(times)) if schema is Schema.TICK else make_records(schema, len(times))
     records["ts_recv"] = times
     records["ts_event"] = np.where(records["ts_event"] == 0, 0, records["ts_recv"] - 5)
@@ -50,7 +50,7 @@ def write_journal(
     rotate_bytes: int = 256 << 20,
     files: Files | None = None,
 ) -> None:
-    """A journal with a flush for each part; its seqs go on, or leave some out; every third part has a new epoch."""
+    """Write a journal with a flush for each part. Parts may leave out seqs; every third part begins a new epoch."""
     for epoch in range(0, len(parts), 3):
         journal = Journal(data_dir, schema, producer, epoch=7 + epoch, rotate_bytes=rotate_bytes, files=files)
         for part in parts[epoch : epoch + 3]:
@@ -89,5 +89,5 @@ def everything(data_dir: Path) -> dict[str, bytes | int]:
 
 
 def parts_of(records: Records, cuts: Sequence[int]) -> list[Records]:
-    """Records cut at these places."""
+    """The records, cut at these indices."""
     return [part for part in np.split(records, sorted(cuts)) if len(part)]

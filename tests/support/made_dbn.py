@@ -52,7 +52,7 @@ def metadata(
 
 
 def mbo(ts_ns: int, action: str, order: int = 0, price: int = 0, size: int = 0, **fields: Any) -> bytes:
-    """A record of a book of orders; F_LAST unless `flags` say otherwise."""
+    """A record of a book of orders, with F_LAST unless `flags` are given."""
     values: dict[str, Any] = {
         "publisher_id": 1,
         "instrument_id": 7,
@@ -68,7 +68,7 @@ def mbo(ts_ns: int, action: str, order: int = 0, price: int = 0, size: int = 0, 
 
 
 def orders(seed: int, count: int, *, start_ns: int = T0_NS, ident: int = 7, step_ns: int = 10**6) -> list[bytes]:
-    """A session of one instrument: it begins with a clear, and every cancel is of an order that stands.
+    """A session of one instrument. It begins with a clear, and every cancel is of an existing order.
 
     Some records share their receive time.
     """
@@ -93,7 +93,7 @@ def orders(seed: int, count: int, *, start_ns: int = T0_NS, ident: int = 7, step
 
 
 def write(path: Path, records: Sequence[bytes], *, zstd: bool = False, **options: Any) -> Path:
-    """A file of these records; without `symbols`, of one instrument, 7, called TEST."""
+    """Write a file of these records; without `symbols`, they are of one instrument, 7, called TEST."""
     symbols = options.pop("symbols", {"TEST": [(*ALWAYS, 7)]})
     start_ns, end_ns = options.pop("start_ns", T0_NS), options.pop("end_ns", T0_NS + DAY_NS)
     schema = options.pop("schema", db.Schema.MBO)

@@ -1,4 +1,4 @@
-"""A past of a feed and of the engine that followed it, made without processes: as if a plant had stored it."""
+"""A made-up past of a feed and of its engine, as if a plant had stored it, but made without processes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def past_ticks(
 
 
 def as_orders(part: Records, random: np.random.Generator) -> None:
-    """Make operations on orders, known ones or not, of changes of levels."""
+    """Turn changes of levels into operations on orders, known and unknown ones."""
     levels = part["kind"] == Kind.LEVEL
     kinds = [Kind.ORDER_ADD] * 4 + [Kind.ORDER_MODIFY] * 2 + [Kind.ORDER_CANCEL] * 2 + [Kind.ORDER_FILL]
     part["kind"] = np.where(levels, random.choice(kinds, len(part)), part["kind"])
@@ -78,7 +78,7 @@ def as_orders(part: Records, random: np.random.Generator) -> None:
 
 
 class Kept:
-    """Takes derived records of one schema and keeps them; of those that are published, `room` at a time are stored."""
+    """Takes and keeps derived records of one schema; at most `room` published records are stored at a time."""
 
     def __init__(self, schema: Schema, room: int = 1 << 30) -> None:
         self.schema = schema
@@ -87,7 +87,7 @@ class Kept:
         self.position = 0
 
     def store(self, records: Any) -> tuple[Records, int]:
-        """As `Sink` and `MomentSink` of the engine."""
+        """As the engine's `Sink` and `MomentSink`."""
         for part in [records] if isinstance(records, np.ndarray) else records:
             part["seq"] = np.arange(self.position, self.position + len(part))
             self.position += len(part)
@@ -96,12 +96,12 @@ class Kept:
 
     @property
     def records(self) -> Records:
-        """All of them."""
+        """All records so far."""
         return np.concatenate([np.zeros(0, DTYPES[self.schema]), *self.parts])
 
 
 class Sinks:
-    """Those of an engine with these settings."""
+    """The sinks of an engine with these settings."""
 
     def __init__(self, settings: Settings) -> None:
         self.kept = {schema: Kept(schema) for schema in wanted(settings)}
@@ -112,7 +112,7 @@ class Sinks:
 def derive(
     table: InstrumentTable, folder: Path, ticks: Records, settings: Settings = SETTINGS, *, cuts: Sequence[int] = ()
 ) -> dict[Schema, Records]:
-    """What an engine stores of these ticks; `cuts`: where batches end, else after each 1000."""
+    """The records that an engine derives from these ticks; `cuts`: where batches end, by default after each 1000."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     publisher = Publisher(context, f"ipc://{folder}/past", table.by_id, channels=channels_of(settings))
     sinks = Sinks(settings)
@@ -128,7 +128,7 @@ def derive(
 
 
 def fill(folder: Path, schema: Schema, producer: str, records: Records, *, flush: int = 700) -> None:
-    """Store records in chunks and files that are small, so that there are many."""
+    """Store records in many small chunks and files."""
     assert records.dtype == DTYPES[schema]
     journal = Journal(folder, schema, producer, rotate_bytes=12_000)
     for start in range(0, len(records), flush):

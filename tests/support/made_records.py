@@ -1,4 +1,4 @@
-"""Records for tests, made by arithmetic alone: the same on every machine and for ever, since golden files hold them."""
+"""Records for tests, made by pure arithmetic: the same on every machine for ever, since golden files hold them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _below(count: int, salt: int, limit: int) -> NDArray[np.int64]:
 
 
 def make_ticks(count: int, *, first_seq: int = 0, instruments: int = 3, start_ns: int = START_NS) -> Records:
-    """Ticks such as a feed makes: trades, quotes in pairs, levels, and now and then a snapshot's CLEAR."""
+    """Ticks like those of a feed: trades, quotes in pairs, levels, and now and then a snapshot's CLEAR."""
     ticks = np.zeros(count, TICK)
     place = np.arange(count)
     kinds = np.array([Kind.TRADE, Kind.LEVEL, Kind.LEVEL, Kind.LEVEL, Kind.QUOTE, Kind.QUOTE], np.uint8)

@@ -1,4 +1,4 @@
-"""OKX: what the conformance suite must know of it."""
+"""OKX: what the conformance suite must know about it."""
 
 from __future__ import annotations
 

@@ -41,19 +41,19 @@ class Shown(NamedTuple):
     asks: Levels
 
     def best(self, depth: int) -> Shown:
-        """So many of each side."""
+        """The best `depth` levels of each side."""
         return Shown(self.bids[:depth], self.asks[:depth])
 
 
 def chromium() -> str:
-    """Where the browser is. Skips where there is none."""
+    """Path of the browser. Skips the test if there is none."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     return found or pytest.skip("no chromium here: apt-get install chromium")
 
 
 @contextlib.contextmanager
 def browser(folder: Path) -> Iterator[Any]:
-    """A headless browser, whose own files are in `folder`. Skips where there is none, or nothing to drive it with."""
+    """A headless browser with its own files in `folder`. Skips the test without a browser or a driver for it."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright here: make development")
     path = chromium()
     with sync_api.sync_playwright() as playwright:
@@ -65,7 +65,7 @@ def browser(folder: Path) -> Iterator[Any]:
 
 
 def shown_of(rows: list[list[str]]) -> Shown:
-    """What the rows of a ladder say. AssertionError where they contradict themselves."""
+    """The levels that the rows of a ladder show. AssertionError if the rows contradict each other."""
     sides: dict[str, Levels] = {"bid": [], "ask": []}
     totals: dict[str, list[Decimal]] = {"bid": [], "ask": []}
     for side, price, size, total in rows:
@@ -82,7 +82,7 @@ def shown_of(rows: list[list[str]]) -> Shown:
 
 
 def shown_book(book: dict[str, Any], depth: int) -> Shown:
-    """The same of an answer of the gateway, or of `tickplant book --json`."""
+    """The levels in an answer of the gateway, or of `tickplant book --json`."""
     return Shown(
         *([(Decimal(price), Decimal(size)) for price, size in book[side][:depth]] for side in ("bids", "asks"))
     )

@@ -1,4 +1,4 @@
-"""A plant with a gateway, and pages of it in a browser, whose complaints are collected."""
+"""A plant with a gateway, and its pages in a browser, whose errors are collected."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class PagePlant:
         self._chromium = chromium
 
     def get(self, path: str, **parameters: object) -> Any:
-        """What a route answers."""
+        """The answer of a route."""
         return httpx.get(f"{self.address}/api/v1/{path}", params=parameters, timeout=DEADLINE_S).json()
 
     def open(self, path: str, size: str = "desktop", scheme: str = "dark", **options: Any) -> Any:
-        """A page in a context of its own; `options` are the context's."""
+        """Open a page in a context of its own; `options` are those of the context."""
         width, height = SIZES[size]
         context = self._chromium.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, has_touch=size == "phone", **options
@@ -63,7 +63,7 @@ class PagePlant:
         return first, last
 
     def assert_stored(self, page: Any, at: int, venue: str = "binance", symbol: str = "BTCUSDT") -> None:
-        """The ladder shows what `tickplant book --at` prints."""
+        """Assert that the ladder shows what `tickplant book --at` prints."""
         question = ("book", venue, symbol, "--data", self.plant.data_dir, "--at", str(at))
         ended = tickplant(*question, "--depth", "60", "--json")
         assert ended.returncode == 0, ended.stderr
@@ -91,11 +91,11 @@ def answers(running: PagePlant) -> bool:
 
 
 def until(page: Any, expression: str) -> None:
-    """Playwright's own `wait_for_function` is an eval in the page, which the policy of the page forbids."""
+    """Wait for an expression, without Playwright's `wait_for_function`: the page's policy forbids its eval."""
     wait_for(expression, lambda: page.evaluate(expression))
 
 
 def at_rest(page: Any) -> int:
-    """The instant that the time machine shows when it has arrived."""
+    """The instant that the time machine shows once it has arrived."""
     until(page, "document.querySelector('#timebar .note').textContent !== 'reading'")
     return int(page.evaluate(AT))

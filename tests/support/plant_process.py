@@ -1,7 +1,8 @@
-"""A plant as a user runs it: `tickplant up` as a real process in a folder of its own, and what it leaves behind."""
+"""A plant as a user runs it: `tickplant up` as a real process in a folder of its own, and its remains."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -24,11 +25,11 @@ from tickplant.runtime.control_client import ControlClient
 T = TypeVar("T")
 
 DEADLINE_S = 90.0
-"""A first start compiles every kernel, and two of these may run at once on two slow cores."""
+"""The first start compiles every kernel, and two such starts may run at once on two slow cores."""
 
 
 def wait_for(what: str, condition: Callable[[], T | None], *, timeout_s: float = DEADLINE_S) -> T:
-    """The first true value of `condition`; AssertionError naming `what` where none comes in time."""
+    """The first true value of `condition`; AssertionError, which names `what`, if none comes in time."""
     deadline_s = time.monotonic() + timeout_s
     while True:
         value = condition()
@@ -38,16 +39,25 @@ def wait_for(what: str, condition: Callable[[], T | None], *, timeout_s: float =
         time.sleep(0.02)
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Return when `condition` is true; other tasks of the loop run meanwhile. For a caller with a deadline."""
+    while True:
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+
+
 FIRST_PORT = 12_000
 WORKERS = 16
 _GIVEN: set[int] = set()
 
 
 def free_port() -> int:
-    """A port whose next one is free as well: PUB and ROUTER stand side by side.
+    """A free port whose successor is free as well, for PUB and ROUTER.
 
-    Taken at random from below the range that the kernel gives to clients, so that nobody else takes it meanwhile. Until
-    somebody listens on a port, others would be given it: each test process has ports of its own, and gives one once.
+    It is chosen at random below the range that the kernel assigns to clients, so that none takes it meanwhile. Until a
+    process listens on a port, it would look free to others: so each test process has ports of its own, and returns each
+    only once.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
     own = range(FIRST_PORT + 2 * worker, FIRST_PORT + 20_000, 2 * WORKERS)
@@ -77,9 +87,9 @@ def tickplant(*words: str | Path, timeout_s: float = DEADLINE_S, **options: Any)
 
 @contextlib.contextmanager
 def relay(*words: str | Path, says: bytes) -> Iterator[IO[bytes]]:
-    """A command that publishes what a plant gives, from its first line, which has `says`, until the block ends.
+    """Run a command that republishes a plant's stream: from its first line, which contains `says`, to the block's end.
 
-    The lines that follow, on its standard error, are given.
+    Yields its standard error, from the next line on.
     """
     command = [sys.executable, "-m", "tickplant", *map(str, words)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
@@ -97,7 +107,7 @@ def relay(*words: str | Path, says: bytes) -> Iterator[IO[bytes]]:
 
 
 def state_of(pid: int) -> str:
-    """The letter that the kernel gives to what a process does: R, S, D, T, …"""
+    """The kernel's letter for the state of a process: R, S, D, T, …"""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
@@ -126,7 +136,7 @@ class PlantProcess:
             )
 
     def wait_until_up(self) -> None:
-        """Return when every process of the plant is ready."""
+        """Return once every process of the plant is ready."""
 
         def up() -> bool:
             text = self.errors.read_text()
@@ -140,7 +150,7 @@ class PlantProcess:
         return dict(msgspec.to_builtins(status(self)))
 
     def process_named(self, name: str) -> dict[str, Any]:
-        """One process of the status."""
+        """One process in the status."""
         return next(process for process in self.status()["processes"] if process["name"] == name)
 
     def segments(self) -> set[str]:
@@ -148,13 +158,13 @@ class PlantProcess:
         return {name for name in shared_memory() if name.startswith(f"tickplant-{self.plant_id}")}
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal and wait for the end. Returns the exit code."""
+        """Send a signal, and wait for the end. Returns the exit code."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
         return self.process.wait(DEADLINE_S)
 
     def pids(self) -> set[int]:
-        """Every process of the plant that is alive, found by the control address in its command line."""
+        """Every live process of the plant, found by the control address in its command line."""
         mark = str(cfg.run_dir(self.plant_id)).encode()
         found = set()
         for entry in Path("/proc").iterdir():
@@ -212,7 +222,7 @@ flush_s = 0.2
 
 @contextlib.contextmanager
 def plant(folder: Path, text: str = DEMO, *, rate: float = 500.0, wait: bool = True) -> Iterator[PlantProcess]:
-    """Start a plant in `folder`; afterwards nothing of it is left, whatever happened."""
+    """Start a plant in `folder`. After the block, nothing of it is left, whatever happened."""
     file = folder / "plant.toml"
     file.write_text(text.format(port=free_port(), rate=rate))
     running = PlantProcess(file)

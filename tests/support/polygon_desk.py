@@ -1,4 +1,4 @@
-"""What tests of the Polygon adapter send and begin with."""
+"""Messages and set-up for tests of the Polygon adapter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHANNELS = ("trade", "quote", "venue_bar", "statistic")
 
 
 class Desk(VenueDesk):
-    """Keeps links on hold apart."""
+    """A desk that keeps links on hold separate."""
 
     def __init__(self, *symbols: str, use_shapes: bool = True, **options: Any) -> None:
         self.holds: list[Hold] = []

@@ -1,4 +1,4 @@
-"""Polygon: what the conformance suite must know of it."""
+"""Polygon: what the conformance suite must know about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real Prometheus with this project's rules, on a port of its own; Debian's package `prometheus` has it."""
+"""A real Prometheus with this project's rules, on a port of its own, from Debian's package `prometheus`."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ CONFIG, RULES = DEPLOY / "prometheus.yml", DEPLOY / "tickplant.rules.yml"
 
 
 def program(name: str) -> str:
-    """Where `prometheus` or `promtool` is. Skips where there is none."""
+    """Path of `prometheus` or `promtool`. Skips the test if it is not installed."""
     return shutil.which(name) or pytest.skip(f"no {name} here: apt-get install prometheus")
 
 
 class Prometheus:
-    """One that runs."""
+    """A running Prometheus."""
 
     def __init__(self, address: str) -> None:
         self.address = address
 
     def ask(self, path: str, **parameters: str) -> Any:
-        """`data` of an answer of its API. AssertionError where it refuses."""
+        """`data` of an answer of its API. AssertionError if it refuses."""
         answer = httpx.get(f"{self.address}/api/v1/{path}", params=parameters, timeout=90.0, trust_env=False).json()
         assert answer["status"] == "success", answer
         return answer["data"]
 
     def firing(self, name: str, **labels: str) -> list[dict[str, str]]:
-        """The labels of each alert of this name, and with these labels, that fires now."""
+        """The labels of each alert of this name, with these labels, that is firing now."""
         return [
             alert["labels"]
             for alert in self.ask("alerts")["alerts"]
@@ -46,7 +46,7 @@ class Prometheus:
 
 
 def quick(rules: str, changes: dict[str, str]) -> str:
-    """Rules that fire as soon as they are met, with these words changed. AssertionError where one is not in them."""
+    """Rules that fire immediately, with these words replaced. AssertionError if the rules lack one of the words."""
     rules = re.sub(r"^( +)for: \w+$", r"\1for: 0s", rules, flags=re.MULTILINE)
     for old, new in changes.items():
         assert old in rules, old
@@ -56,7 +56,7 @@ def quick(rules: str, changes: dict[str, str]) -> str:
 
 @contextlib.contextmanager
 def prometheus(folder: Path, target: str, rules: str, every_s: int) -> Iterator[Prometheus]:
-    """Scrapes `target`, host and port, with the configuration of this project but for its intervals and these rules."""
+    """Scrape `target`, host and port, with this project's configuration, except for its intervals and these rules."""
     found = program("prometheus")
     config = CONFIG.read_text(encoding="utf-8").replace("127.0.0.1:8088", target)
     for key in ("scrape_interval", "scrape_timeout"):

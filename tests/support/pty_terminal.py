@@ -1,4 +1,4 @@
-"""A command of `tickplant` in a terminal of its own: what is typed, what it shows, and how it leaves the terminal."""
+"""A command of `tickplant` in a terminal of its own: its keys, its output, and the state in which it leaves it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Terminal:
-    """One; `close` it."""
+    """A command in a terminal; `close` it."""
 
     def __init__(self, *words: str | Path, columns: int = 80, rows: int = 24) -> None:
         self.rows = rows
@@ -44,14 +44,14 @@ class Terminal:
         os.write(self._end, keys.encode())
 
     def read(self) -> str:
-        """All that it has shown so far."""
+        """All output so far."""
         with contextlib.suppress(OSError):  # Linux says so where the other end is closed
             while select.select([self._end], [], [], 0)[0]:
                 self.shown += os.read(self._end, 4096).decode(errors="replace")
         return self.shown
 
     def screen(self) -> list[str]:
-        """The last whole picture of a program that draws each one from the upper left corner."""
+        """The last complete screen of a program that draws each one from the upper left corner."""
         for picture in reversed(self.read().split(HOME)[1:]):
             lines = SEQUENCE.sub("", picture).split("\r\n")
             if len(lines) >= self.rows and lines[self.rows - 1]:
@@ -60,12 +60,12 @@ class Terminal:
 
     @property
     def gives_lines(self) -> bool:
-        """Whether the terminal is as a shell has it: lines, with echo."""
+        """Whether the terminal is in a shell's mode: line by line, with echo."""
         flags = termios.tcgetattr(self._end)[3]
         return bool(flags & termios.ICANON and flags & termios.ECHO)
 
     def end(self) -> int:
-        """Wait until the command has ended, and read its last words. Returns its exit code."""
+        """Wait until the command has ended, and read its last output. Returns its exit code."""
         wait_for("its end", lambda: (self.read(), self.process.poll() is not None)[1])
         self.read()
         return self.process.wait(DEADLINE_S)

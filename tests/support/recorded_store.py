@@ -1,4 +1,4 @@
-"""Recordings into a store without a plant: the feed of an ingest, its ring and the journal, in this process."""
+"""Imports recordings into a store without a plant: the feed of an ingest, its ring and the journal, in this process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ingest(
 ) -> dict[str, Any]:
     """Add a recording to the store; returns the feed's counters.
 
-    With `kill_at` the feed ends, as if killed, when the ring is full behind about so many records.
+    With `kill_at`, the feed ends, as if killed, once the ring is full after about this many records.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     table = InstrumentTable.load(data_dir / "instruments.jsonl")
@@ -97,7 +97,7 @@ def ingest(
 
 
 def refused(data_dir: Path, recording: Path) -> str:
-    """What the feed says when it will not read a recording."""
+    """The error with which the feed refuses a recording."""
     try:
         ingest(data_dir, recording)
     except TickplantError as error:
@@ -111,7 +111,7 @@ def stored(data_dir: Path) -> Records:
 
 
 def said(data_dir: Path) -> list[tuple[Any, ...]]:
-    """All ticks but accounts, without their seqs, with symbols for instruments."""
+    """All ticks except accounts, without seqs, with symbols instead of instruments."""
     table = InstrumentTable.load(data_dir / "instruments.jsonl")
     rows = []
     for record in stored(data_dir):
@@ -164,6 +164,6 @@ def market(seed: int, events: int, *, symbols: tuple[str, ...] = ("BTCUSDT", "ET
 
 
 def write(path: Path, lines: list[bytes]) -> Path:
-    """A recording of these lines."""
+    """Write a recording of these lines."""
     path.write_bytes(b"".join(line + b"\n" for line in lines))
     return path

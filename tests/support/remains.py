@@ -1,8 +1,8 @@
-"""What the plants of this test process have left on the machine: shared memory, run folders, processes.
+"""The remains of this test process's plants on the machine: shared memory, run folders, processes.
 
-Several test processes may run plants at once, so each must know its own. All that one starts inherits its
-XDG_RUNTIME_DIR, in which run folders and sockets are made; its data directories, which segments are named after, lie in
-its temporary folder; and a ring without a plant gets its name here.
+Several test processes may run plants at once, so each must recognise its own. All processes that a test process starts
+inherit its XDG_RUNTIME_DIR, which contains run folders and sockets. Its data directories, after which segments are
+named, lie in its temporary folder. A ring without a plant gets its name here.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ SHARED_MEMORY = Path("/dev/shm")
 
 
 def ring_name() -> str:
-    """A new name for a ring without a plant, which says which test process made it."""
+    """A new name for a ring without a plant, which tells which test process made it."""
     return f"tickplant-test-{Path(os.environ['XDG_RUNTIME_DIR']).name}-{uuid.uuid4().hex[:12]}"
 
 
 class Remains(NamedTuple):
-    """Each as a set of names."""
+    """The remains, by sort, as sets of names."""
 
     segments: frozenset[str]
     files: frozenset[str]  # run folders, control sockets, doorbells
@@ -35,11 +35,11 @@ NOTHING = Remains(frozenset(), frozenset(), frozenset())
 
 
 class Watch:
-    """Looks at what is there now, and at what has come to be since.
+    """Finds what exists now, and what is new since an earlier look.
 
     Args:
         runtime_dir: XDG_RUNTIME_DIR of the plants in question.
-        temporary: where their data directories are.
+        temporary: the folder of their data directories.
     """
 
     def __init__(self, runtime_dir: Path, temporary: Path) -> None:
@@ -56,7 +56,7 @@ class Watch:
         )
 
     def since(self, before: Remains) -> Remains:
-        """What is there now and was not. The children of a process that was there are its own affair, sockets too."""
+        """What is new since `before`. Children and sockets of a process that existed before do not count."""
         now, pids = self.now(), {pid for pid, _ in before.processes}
         return Remains(
             frozenset(self._mine(now.segments - before.segments)),

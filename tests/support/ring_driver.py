@@ -1,7 +1,7 @@
 """A program that kills ring processes: `python ring_driver.py DIRECTORY random SEED KILLS` or `… DIRECTORY steps`.
 
-It imports numba once and forks its children, so that a new producer or consumer takes a millisecond, and prints one
-JSON object at the end. Every word of a record is a function of its position, so a torn one cannot hide.
+It imports numba once and forks its children, so that a new producer or consumer takes a millisecond. At the end it
+prints one JSON object. Every word of a record is a function of its position, so a torn record cannot hide.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def make_records(first: int, count: int) -> NDArray[np.void]:
 
 
 def check_records(records: NDArray[np.void], position: int) -> None:
-    """Exit where the records are not exactly those in front of `position`."""
+    """Exit unless the records are exactly those directly before `position`."""
     if records.tobytes() != make_records(position - len(records), len(records)).tobytes():
         os._exit(TORN)
 
@@ -124,7 +124,7 @@ class Random:
         }
 
     def has_run(self) -> bool:
-        """Whether enough has gone through the ring, and faster than the lossy consumer could follow."""
+        """Whether enough records have passed through the ring, and faster than the lossy consumer could follow."""
         statistics = self.ring.statistics()
         lost = {consumer.label: consumer.lost for consumer in statistics.consumers}
         return statistics.head - START > LEAST and lost.get("lossy", 0) > 0
@@ -137,7 +137,7 @@ class Random:
             assert producer.publish(make_records(producer.position, count)) == count
 
     def store(self) -> None:
-        """As the writer does: what it has noted in its file is stored, the commit follows."""
+        """As the writer does: note records in the file, which stores them, then commit."""
         log = os.open(self.directory / "gating", os.O_RDWR | os.O_CREAT | os.O_APPEND)
         entries = self.entries("gating")
         consumer = self.attach().consumer("gating", Mode.GATING, start=sum(entries[-1][:2]) if entries else None)
@@ -189,7 +189,7 @@ class Random:
         return "exact" if position == self.final[0] else f"ends at {position}"
 
     def judge_lossy(self) -> str:
-        """Each record seen once or counted as lost. What a killed reader had in hand, its successor reads again."""
+        """Each record is seen once or counted as lost. The successor reads again what a killed reader had in hand."""
         seen: list[tuple[int, int]] = []
         lost = 0
         for first, count, lost_now in self.entries("lossy"):
@@ -211,7 +211,7 @@ class Random:
 
 
 class Steps:
-    """One process at a time, killed by itself behind each step of the protocol, then replaced."""
+    """One process at a time, which kills itself after each step of the protocol, and is then replaced."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

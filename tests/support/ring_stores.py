@@ -1,9 +1,9 @@
-"""A program that kills ring processes behind each single store to the segment, and in the middle of each copy.
+"""A program that kills ring processes after each single store to the segment, and in the middle of each copy.
 
     NUMBA_DISABLE_JIT=1 python ring_stores.py DIRECTORY
 
-The kernels must be plain Python: the stores are counted as they happen, so that none can be forgotten, of taking over
-from a dead process as well as of the work itself. Prints one JSON object at the end, as `ring_driver.py` does.
+The kernels must be plain Python. Stores are counted as they happen, so that none can be forgotten, both in the work
+itself and in taking over from a dead process. Prints one JSON object at the end, as `ring_driver.py` does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tickplant.shm.ring import Mode, Ring
 
 
 class Stores:
-    """One process at a time, killed by itself behind each of its stores in turn, then replaced."""
+    """One process at a time, which kills itself after each of its stores in turn, and is then replaced."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -46,7 +46,7 @@ class Stores:
         return findings
 
     def die_at(self, store: int) -> None:
-        """Have this process killed behind its store number `store` from now on; a copy is stopped half-way."""
+        """Have this process killed after its store number `store` from now on; a copy is stopped half-way."""
         left = [store]
         store_release, copy_words = protocol.store_release, protocol.copy_words
 
@@ -66,7 +66,7 @@ class Stores:
         protocol.store_release, protocol.copy_words = deadly_store, deadly_copy
 
     def attempt(self, work: Callable[[Ring], None], ring: Ring, store: int) -> bool:
-        """Whether `work`, in a process of its own, was killed at that store; False where it has fewer."""
+        """Run `work` in a process of its own; whether it was killed at that store. False: it makes fewer stores."""
 
         def run() -> None:
             own = Ring.attach(ring.name, RECORD, self.directory)
@@ -91,7 +91,7 @@ class Stores:
         return Ring.create(name, RECORD, 64, start=START, epoch=1, doorbell_dir=self.directory)
 
     def kill_producer(self, store: int) -> str:
-        """It takes over from one that had half copied, publishes across the end, finds the ring full and drops."""
+        """A producer takes over after a half-finished copy, publishes across the end, finds the ring full and drops."""
         ring = self.new_ring()
         try:
             gating, lossy = ring.consumer("gating", Mode.GATING), ring.consumer("lossy", Mode.LOSSY, start=START)
@@ -143,7 +143,7 @@ class Stores:
             ring.unlink()
 
     def kill_consumer(self, store: int, mode: Mode) -> str:
-        """It joins, reads, commits, sleeps, wakes, reads on."""
+        """A consumer joins, reads, commits, sleeps, wakes up and reads on."""
         ring = self.new_ring()
         try:
             producer = ring.producer()
@@ -172,7 +172,7 @@ class Stores:
             ring.unlink()
 
     def kill_overtaken(self, store: int) -> str:
-        """A lossy one that was away comes back, counts what it lost and reads; it may be killed at that again."""
+        """A lossy consumer returns, counts its losses and reads; it may be killed again meanwhile."""
         ring = self.new_ring()
         try:
             producer = ring.producer()
@@ -195,7 +195,7 @@ class Stores:
             ring.unlink()
 
     def judge_successor(self, ring: Ring, mode: Mode, position: int | None) -> str:
-        """It goes on where the dead one was, and each record is given or counted as lost."""
+        """Check that the successor continues where the dead one was, and returns each record or counts it as lost."""
         head = ring.statistics().head
         consumer = ring.consumer("reader", mode)
         began, lost = consumer.position, consumer.lost

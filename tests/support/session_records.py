@@ -1,4 +1,4 @@
-"""What tests read from the records of a session, and the session once more from its capture."""
+"""What tests read from the records of a session, and a replay of the session from its capture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIELDS: Final = [name for name in TICK.names or () if name not in ("seq", "instr
 
 
 def is_live(session: VenueSession) -> bool:
-    """Whether each symbol has a live book; where there are no books, whether its quotes come."""
+    """Whether each symbol has a live book or, without books, whether its quotes come."""
     return all(is_followed(session.feed, symbol) for symbol in session.sample.symbols)
 
 
@@ -49,7 +49,7 @@ def gaps(records: np.ndarray, on: Flag) -> np.ndarray:
 
 
 def captured(session: VenueSession, folder: Path) -> list[bytes]:
-    """The lines of a session as its capture has them."""
+    """The lines of a session's capture."""
     capture = Capture(folder)
     for now_ns, what in session.happened:
         match what:
@@ -64,7 +64,7 @@ def captured(session: VenueSession, folder: Path) -> list[bytes]:
 
 
 def readable(feed: Checked) -> dict[str, list[tuple[Any, ...]]]:
-    """Records by symbol, with the scales in place of the instrument."""
+    """Records by symbol, with the scales instead of the instrument."""
     found: dict[str, list[tuple[Any, ...]]] = {}
     for ident, *fields in feed.records[["instrument", *FIELDS]].tolist():
         row = feed.table.rows[ident - 1]
@@ -73,7 +73,7 @@ def readable(feed: Checked) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def replayed(sample: VenueSample, lines: list[bytes]) -> Checked:
-    """A feed that is given the lines of a capture, to its end."""
+    """A feed that has read all lines of a capture."""
     feed = Checked(sample, live=False, discover=True)
     now_ns = 0
     for line in lines:

@@ -1,4 +1,4 @@
-"""What the conformance suite has happen in a session, and what must hold of the records of any session."""
+"""The conformance suite's scripts of sessions, and the rules that the records of any session must follow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STREAMS: Final = {
 
 
 def trouble(session: VenueSession, seed: int, *, times: int = 15) -> None:
-    """Faults of all kinds, one after the other, each hitting something; the same ones for the same seed."""
+    """Faults of all kinds, one after another, each hitting something; a seed always gives the same ones."""
     chance = random.Random(seed)
 
     assert session.venue is not None
@@ -77,7 +77,7 @@ def levels_of(book: FoldedBook, instrument: Instrument) -> Levels:
 
 
 class Row(NamedTuple):
-    """Of a record, what the rules are about."""
+    """The fields of a record that the rules use."""
 
     kind: int
     price: int
@@ -90,10 +90,10 @@ class Row(NamedTuple):
 
 
 class StreamRules:
-    """The records of one symbol, in order: what an interruption, a hole and a repeat must look like."""
+    """Checks the records of one symbol, in order: how an interruption, a hole and a repeat must look."""
 
     def __init__(self, *, in_line: bool = True) -> None:
-        """`in_line`: the ids of trades have no holes, so they tell what is missing."""
+        """`in_line`: the ids of trades have no holes, so they reveal what is missing."""
         self._in_line = in_line
         self.last: dict[int, int] = {}  # id of the newest trade, by whether it is an aggregate
         self.trades: set[tuple[int, int]] = set()
@@ -104,7 +104,7 @@ class StreamRules:
         self._before: set[Flag] = set()
 
     def check(self, records: np.ndarray) -> StreamRules:
-        """Records of one symbol, under all its ids. Raises AssertionError."""
+        """Check records of one symbol, under all its ids. Raises AssertionError."""
         for row in records[list(Row._fields)].tolist():
             record = Row(*row)
             flags = record.flags

@@ -1,4 +1,4 @@
-"""What the tests of shapes share: a reader by kernel and one in plain Python, side by side."""
+"""Tools for the tests of shapes: the reader with kernels and the one in plain Python, side by side."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def new_state(symbols: Sequence[str], scale: int) -> np.ndarray:
 
 
 class Bench:
-    """Frames through a ShapeReader; remembers what came of each."""
+    """Passes frames through a ShapeReader, and keeps the result of each."""
 
     def __init__(self, compiled: Shapes, symbols: Sequence[str], *, scale: int = 8, capacity: int = 1024) -> None:
         self.table = SymbolTable()
@@ -49,7 +49,7 @@ class Bench:
         self.given: list[tuple] = []
 
     def read(self, *frames: bytes, ts: int = 7) -> list[list[int]]:
-        """The rows recorded; what was referred and given is kept apart."""
+        """Read frames; returns the rows recorded. Frames referred and values given are kept separately."""
         self.batch.length = 0
         self.reader.read(frames, ts, self.batch, self._refer, self._give)
         return self.rows()
@@ -65,7 +65,7 @@ class Bench:
 
 
 class Pair:
-    """The kernel and the plain reader, one frame after the other."""
+    """The kernel and the plain reader, both given each frame in turn."""
 
     def __init__(
         self, shapes: Mapping[str, Shape], compiled: Shapes, symbols: Sequence[str], *, scale: int = 8
@@ -75,7 +75,7 @@ class Pair:
         self.plain = PlainReader(shapes, {symbol: slot for slot, symbol in enumerate(symbols)}, self.state)
 
     def read(self, frame: bytes) -> Reading | None:
-        """What the kernel says, and the plain reader as well; None where the kernel leaves it to the reference."""
+        """The reading on which kernel and plain reader agree; None if the kernel leaves the frame to the reference."""
         bench = self.bench
         before = bench.reader.duplicates
         taken = bench.reader.taken

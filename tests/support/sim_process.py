@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 from children import start_child
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 START_TIMEOUT_S = 90.0  # the first start on a machine compiles the kernels
 
@@ -57,6 +59,35 @@ class SimProcess:
         """SIGTERM; returns the exit status."""
         self.process.terminate()
         return self.process.wait(timeout_s)
+
+
+def open_ws(sim: SimProcess, path: str, **options: Any) -> ClientConnection:
+    """A WebSocket to a path of a simulated venue."""
+    options = {"compression": None, "max_size": None, "proxy": None, "close_timeout": 1} | options
+    return connect(sim.ws_url + path, open_timeout=START_TIMEOUT_S, **options)
+
+
+def receive(ws: ClientConnection) -> Any:
+    """The next message."""
+    return json.loads(ws.recv(timeout=START_TIMEOUT_S))
+
+
+def ask(ws: ClientConnection, **request: Any) -> Any:
+    """Send a request and return its answer, skipping market data."""
+    ws.send(json.dumps(request))
+    while True:
+        message = receive(ws)
+        if "stream" not in message and "e" not in message and "u" not in message:
+            return message
+
+
+def closed_with(ws: ClientConnection) -> int:
+    """Read to the end; returns the close code."""
+    while True:
+        try:
+            ws.recv(timeout=START_TIMEOUT_S)
+        except ConnectionClosed as closed:
+            return 1006 if closed.rcvd is None else int(closed.rcvd.code)
 
 
 @contextmanager

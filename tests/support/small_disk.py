@@ -1,4 +1,4 @@
-"""Disks for tests: a small one, one that is full, one that is read-only. For root alone; a test skips elsewhere."""
+"""Disks for tests: a small one, a full one, a read-only one. They need root; without it, a test is skipped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BLOCK_BYTES = 1 << 20
 
 
 def mount(*words: str | Path) -> None:
-    """Skips where this machine does not let us mount."""
+    """Mount a file system. Skips the test if this machine does not permit that."""
     done = subprocess.run(["mount", *map(str, words)], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"cannot mount here: {done.stderr.strip()}")
@@ -26,7 +26,7 @@ def unmount(folder: Path) -> None:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size_bytes: int) -> Iterator[None]:
-    """A new folder that holds so much, as long as the block lasts."""
+    """A new folder with room for `size_bytes`, for the duration of the block."""
     folder.mkdir()
     mount("-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", folder)
     try:
@@ -36,7 +36,7 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[None]:
 
 
 def fill(folder: Path) -> Path:
-    """Take all the space that is left; removing the file gives it back."""
+    """Fill all remaining space; removing the returned file frees it."""
     ballast = folder / "ballast"
     for block in (BLOCK_BYTES, 4096, 1):
         with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):

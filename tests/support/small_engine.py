@@ -31,7 +31,7 @@ def ticks(*rows: tuple[int, Kind, Side, int, int, int]) -> np.ndarray:
 
 
 class SmallEngine:
-    """Publishes what a test says. Books are those of the records so far."""
+    """Publishes the records that a test passes, and keeps their books."""
 
     def __init__(self, folder: Path, **options: object) -> None:
         self.addresses = f"ipc://{folder}/publish", f"ipc://{folder}/requests"
@@ -46,7 +46,7 @@ class SmallEngine:
         self.router = Router(self.context, self.addresses[1], self.publisher, {"book": self.books.snapshot})
 
     def publish(self, records: np.ndarray) -> None:
-        """The next records, which get their seq and times."""
+        """Publish the next records, which get their seq and times here."""
         count = len(records)
         records["seq"] = np.arange(self._seq, self._seq + count)
         records["ts_recv"] = START_NS + records["seq"].astype(np.int64) * 1000
@@ -56,11 +56,11 @@ class SmallEngine:
         self.books.apply(records)
 
     def trade(self, instrument: int, price: int, size: int = 1) -> None:
-        """One trade."""
+        """Publish one trade."""
         self.publish(ticks((instrument, Kind.TRADE, Side.BUY, price, size, Flag.LAST)))
 
     def clear(self, instrument: int, levels: dict[int, int]) -> None:
-        """A book begins with these bids."""
+        """Begin a book with these bids."""
         rows = [(instrument, Kind.CLEAR, Side.NONE, 0, 0, Flag.SNAPSHOT)]
         rows += [(instrument, Kind.LEVEL, Side.BID, price, size, Flag.SNAPSHOT) for price, size in levels.items()]
         records = ticks(*rows)
@@ -68,11 +68,11 @@ class SmallEngine:
         self.publish(records)
 
     def level(self, instrument: int, price: int, size: int, side: Side = Side.BID) -> None:
-        """One level changes."""
+        """Change one level."""
         self.publish(ticks((instrument, Kind.LEVEL, side, price, size, Flag.LAST)))
 
     def bids(self, instrument: int) -> list[tuple[int, int]]:
-        """Of the book as it is, best first."""
+        """The current bids, best first."""
         return [(price, size) for price, size in self.books.levels(instrument, Side.BID).tolist()]
 
     def restart(self) -> None:
@@ -81,7 +81,7 @@ class SmallEngine:
         self._open()
 
     def close(self) -> None:
-        """Let go of the sockets."""
+        """Close the sockets."""
         self.router.close(0)
         self.publisher.close(0)
         self.context.term()
@@ -96,7 +96,7 @@ class SmallEngine:
 
 @contextlib.asynccontextmanager
 async def small_engine(folder: Path, **options: object) -> AsyncIterator[SmallEngine]:
-    """One that answers until the block ends."""
+    """An engine that answers until the block ends."""
     engine = SmallEngine(folder, **options)
     serving = asyncio.ensure_future(engine.serve())
     try:

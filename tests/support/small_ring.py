@@ -1,4 +1,4 @@
-"""Records of a ring that tell whether they are whole, and the death of its consumers."""
+"""Records of a ring that reveal whether they are intact, and the death of its consumers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tickplant.records.layouts import TICK
 from tickplant.shm.ring import Consumer
 
 CAPACITY = 16
-"""Of the fixture `ring`."""
+"""Capacity of the fixture `ring`, in records."""
 
 
 def ticks(first: int, count: int) -> NDArray[np.void]:
@@ -22,14 +22,14 @@ def ticks(first: int, count: int) -> NDArray[np.void]:
 
 
 def seqs(records: NDArray[np.void]) -> list[int]:
-    """The seqs of records that are as `ticks` made them."""
+    """The seqs of records; asserts that these are as `ticks` made them."""
     assert (records["price"] == records["seq"] * 3).all()
     assert (records["flags"] == records["seq"] % 1000).all()
     return [int(seq) for seq in records["seq"]]
 
 
 def die(consumer: Consumer) -> None:
-    """What the kernel does to a killed consumer: its lock becomes free, and nothing else changes."""
+    """Do what the kernel does to a killed consumer: free its lock, and change nothing else."""
     assert consumer._lock is not None
     consumer._lock.close()
     consumer._lock = None

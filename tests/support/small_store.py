@@ -1,4 +1,4 @@
-"""A small store for tests of readers: ticks of three symbols by two feeds, and what is derived, in chunks of 50."""
+"""A small store for tests of readers: ticks of three symbols by two feeds, and derived records, in chunks of 50."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client makes of a gateway's events: it holds them to their promises while it reads."""
+"""A client of a gateway's events, which checks their promises while it reads."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class StreamReader:
         self._rest = b""
 
     def forget(self) -> None:
-        """The connection has gone: what came of an event is lost, the cursor is kept."""
+        """The connection is lost: discard an incomplete event, but keep the cursor."""
         self.resumed = True
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
-        """Bytes of a Server-Sent Events stream."""
+        """Take bytes of a Server-Sent Events stream."""
         *blocks, self._rest = (self._rest + data).split(b"\n\n")
         for block in blocks:
             fields = [line.partition(": ")[::2] for line in block.decode().split("\n") if not line.startswith(":")]
@@ -40,7 +40,7 @@ class StreamReader:
                 self.take(event)
 
     def take(self, event: dict[str, Any]) -> None:
-        """One event."""
+        """Take one event."""
         self.events.append(event)
         topic, seq, epoch = event["topic"], event["seq"], event["epoch"]
         known_epoch, known = self.expected.get(topic, (epoch, seq))
@@ -76,7 +76,7 @@ class StreamReader:
                     self._apply(topic, side, {Decimal(record["price"]): Decimal(record["size"])})
 
     def end(self, topic: str) -> int:
-        """The topic sequence up to which everything came, or is known to be lost."""
+        """The topic sequence up to which everything has come, or is known to be lost."""
         lost = [gap["seq"] + gap["lost"] for gap in self.gaps if gap["topic"] == topic and gap["lost"] is not None]
         return max([*lost, *(seq + 1 for seq in self.trades.get(topic, ())[-1:])], default=0)
 

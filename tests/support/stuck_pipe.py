@@ -6,7 +6,7 @@ import os
 
 
 def fill(end: int) -> int:
-    """Write until the pipe behind this end takes no more; returns how many bytes that were."""
+    """Write until the pipe takes no more; returns how many bytes it took."""
     os.set_blocking(end, False)
     size = 0
     try:

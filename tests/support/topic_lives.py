@@ -1,4 +1,4 @@
-"""A topic through the lives of an engine that is killed and forgets, with a store; and what a follower makes of it."""
+"""A topic in several lives of an engine, which is killed and forgets, with a store; and a follower's view of it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Made(NamedTuple):
 
 
 class TopicLives:
-    """What the engine and the store say."""
+    """Plays the engine and the store."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
@@ -56,7 +56,7 @@ class TopicLives:
         return self.message(self.epoch, first, self.live[first:])
 
     def restart(self) -> None:
-        """Another life; what is recorded meanwhile is stored and not published."""
+        """Begin another life; records made in between are stored, but not published."""
         if self.chance.random() < 0.2:  # after a power cut, seqs that were not durable are used again
             self.seq -= self.chance.randint(0, 5)
             self.all = [record for record in self.all if record.seq <= self.seq]
@@ -66,11 +66,11 @@ class TopicLives:
         self.live, self.kept = [], 0
 
     def forget(self) -> None:
-        """Memory drops its oldest."""
+        """Drop the oldest records from memory."""
         self.kept = self.chance.randint(self.kept, len(self.live))
 
     def answer(self, request: Any) -> list[bytes]:
-        """To a request: head and frames."""
+        """The answer to a request: head and frames."""
         return self._history(request) if isinstance(request, wire.GetHistory) else self._range(request)
 
     @staticmethod
@@ -108,7 +108,7 @@ class TopicLives:
 
 
 class Told(NamedTuple):
-    """A run."""
+    """A run of a follower."""
 
     inputs: list[list[Any]]  # what the follower is told, frames in hexadecimal
     given: list[list[Message]]  # and what it gives each time

@@ -1,4 +1,4 @@
-"""Stored values of a series over trades, held against its indicator computed over the stored trades at once."""
+"""Compares the stored values of a series over trades with its indicator, computed over all stored trades at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOPIC = "binance.BTCUSDT.hawkes-0_1-0_5-1_trade"
 
 
 def expect_hawkes_over_all_trades(data_dir: Path) -> int:
-    """Each stored trade has its value, once, equal to the last bit. Returns the seq of the last trade that has one."""
+    """Assert that each stored trade has exactly one value, equal to the last bit. Returns the last such trade's seq."""
     store = Store(data_dir)
     values = np.concatenate(list(store.query("binance", "BTCUSDT", schema=Schema.VALUE)))
     trades = trades_of(np.concatenate(list(store.query("binance", "BTCUSDT", kinds=["trade"]))))

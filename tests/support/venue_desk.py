@@ -1,4 +1,4 @@
-"""An adapter on the bench: an instrument table of its own, readable records, and what it asks of its runner."""
+"""An adapter on the bench: its own instrument table, readable records, and its requests to its runner."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SECOND = 1_000_000_000
 
 
 class Record(NamedTuple):
-    """A tick, readable."""
+    """A tick in readable form."""
 
     kind: Kind
     symbol: str
@@ -53,7 +53,7 @@ class Record(NamedTuple):
 
 
 class VenueDesk:
-    """An adapter, its instruments, and what it has handed out."""
+    """An adapter, its instruments, and its output."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class VenueDesk:
         return self.take_requests()
 
     def event(self, event: Event, ts: int = 0) -> None:
-        """Hand an event in; what comes of it is for `take`. Raises FeedError where the adapter fails."""
+        """Pass an event to the adapter; `take` returns the output. Raises FeedError if the adapter fails."""
         self.adapter.on_event(event, ts)
         self._pull()
 
@@ -111,7 +111,7 @@ class VenueDesk:
         self.event(Frames(name, frames), ts)
 
     def record(self, body: bytes, ts: int) -> None:
-        """One line of a recording."""
+        """Pass one line of a recording to the adapter."""
         _, event = parse_line(b"%d %s" % (1_700_000_000 * SECOND, body))
         self.event(event, ts)
 
@@ -162,7 +162,7 @@ class VenueDesk:
                     self.actions.append(effect)
 
     def take_ticks(self) -> np.ndarray:
-        """What was recorded since the last call, dtype TICK."""
+        """The ticks since the last call, dtype TICK."""
         self._pull()
         ticks, self._ticks = np.concatenate(self._ticks), []
         return ticks
@@ -197,7 +197,7 @@ class VenueDesk:
 
 
 def as_bytes(frame: str | bytes | dict) -> bytes:
-    """A frame as venues write it: compact."""
+    """A frame in the compact form in which venues write it."""
     if isinstance(frame, dict):
         frame = json.dumps(frame, separators=(",", ":"), ensure_ascii=False)
     return frame.encode() if isinstance(frame, str) else frame

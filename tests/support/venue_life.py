@@ -1,4 +1,4 @@
-"""What tests follow of a feed process at a venue of the catalogue: its books, and the credential that it takes."""
+"""What tests follow in a feed process at a venue of the catalogue: its books, and the credential that it uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tickplant.records.layouts import Kind, StatusCode
 
 
 class Books:
-    """The folds of what a feed has published so far."""
+    """The books folded from all records that a feed has published so far."""
 
     def __init__(self, feed: FeedProcess, sample: VenueSample) -> None:
         self._feed, self._sample = feed, sample

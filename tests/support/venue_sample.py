@@ -1,4 +1,4 @@
-"""What the conformance suite must know of a venue, to test it."""
+"""What the conformance suite must know about a venue to test it."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ class VenueSample(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False  # a link brings bytes that a read cuts anywhere, not frames
 
     def stream_of(self, symbol: str, channel: str) -> str:
-        """Pattern of the simulated venue's stream of a channel of a symbol."""
+        """Pattern of the simulated venue's stream for a symbol and channel."""
         return self.streams_named[channel].format(symbol=symbol, lower=symbol.lower())
 
     @property
     def has_book(self) -> bool:
-        """Whether the suite has it record books."""
+        """Whether the suite records its books."""
         return "book" in self.channels
 
     @property
     def aggregate(self) -> int:
-        """AGGREGATE where its trades are aggregates, else 0."""
+        """AGGREGATE if its trades are aggregates, else 0."""
         return 0 if "trade" in self.channels else int(Flag.AGGREGATE)
 
     @property
@@ -75,7 +75,7 @@ class VenueSample(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def untold(self) -> set[Flag]:
-        """Streams of which no id tells what an interruption has cost."""
+        """Streams without ids that would reveal what an interruption has cost."""
         return self.streams - ({Flag.ON_TRADE} if self.in_line else set())
 
 

@@ -1,6 +1,6 @@
-"""What the conformance suite must know of each venue of the catalogue: with one row here a venue gets the whole suite.
+"""What the conformance suite must know about each venue of the catalogue: one row here gives a venue the whole suite.
 
-A venue's row stands in a module of its own; most frames come from its simulated dialect.
+Each venue's row is defined in a module of its own; most frames come from its simulated dialect.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""An adapter in talk with its simulated venue, in this process: no socket, and no clock but `now_ns`.
+"""An adapter connected to its simulated venue in this process, without sockets, and without a clock but `now_ns`.
 
-Frames, faults and snapshots are those of the real simulator. So a session of some seconds, with what goes wrong in it,
-is over in a fraction of that, and a seed gives the same one again.
+Frames, faults and snapshots are those of the real simulator. A session of a few seconds, faults included, takes a
+fraction of that time, and a seed reproduces it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Happened(NamedTuple):
 
 
 class Socket:
-    """One WebSocket of the venue's side: a `Receiver` of the simulator's outlet."""
+    """One WebSocket on the venue's side: a `Receiver` of the simulator's outlet."""
 
     def __init__(self, venue: Venue, link: str, path: str) -> None:
         self.link = link
@@ -81,7 +81,7 @@ class Socket:
         self.say(session.greetings())
 
     def take(self, text: bytes) -> None:
-        """A message of the client."""
+        """Take a message of the client."""
         self.say(self.session.on_text(text))
         self.mask = self._venue.mask(self.session)
         self._venue.outlet.subscribed()
@@ -113,7 +113,7 @@ class Socket:
 
 
 def payloads(data: bytes) -> Iterator[bytes]:
-    """Of whole unmasked frames."""
+    """The payloads of whole, unmasked frames."""
     at = 0
     while at < len(data):
         size, at = data[at + 1], at + 2
@@ -125,7 +125,7 @@ def payloads(data: bytes) -> Iterator[bytes]:
 
 
 class VenueSession:
-    """Use it as a context: within it, the simulator's clock is `now_ns`."""
+    """A context manager, inside which the simulator's clock is `now_ns`."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class VenueSession:
         now_ns: int = BEGIN_NS,
         **options: Any,
     ) -> None:
-        """`venue` goes on living where an earlier session of it ended; `last` is what that has recorded."""
+        """`venue` continues where an earlier session ended; `last` gives the last ids that that session recorded."""
         self.sample = sample
         self.now_ns = now_ns
         self._clock = mock.patch.object(time, "time_ns", self._now)
@@ -192,7 +192,7 @@ class VenueSession:
             self._step()
 
     def run_until(self, condition: Any, *, seconds: float = 60.0) -> None:
-        """Let time pass until something is so."""
+        """Let time pass until a condition holds."""
         for _ in range(round(seconds * 20)):
             if condition():
                 return
@@ -205,26 +205,26 @@ class VenueSession:
         self.venue.injector.commit(parse_fault(json.dumps({"fault": fault} | options).encode()))
 
     def disconnect(self, *, again: bool = True) -> None:
-        """All sockets break; what was on its way is lost."""
+        """Break all sockets; data on its way is lost."""
         for socket in list(self.sockets):
             self._lose(socket, "cut")
             if again:
                 self._opening.append((self.now_ns + RECONNECT_NS, socket.link))
 
     def replace(self, *, overlap: bool) -> None:
-        """Each link gets another socket, where it allows that before the old one closes."""
+        """Give each link another socket, before the old one closes if the link allows that."""
         for name in self.links:
             self._replace(name, overlap=overlap)
 
     def end(self) -> np.ndarray:
-        """Nothing more comes; returns all records."""
+        """End the session; returns all records."""
         self.event(Ended())
         return self.feed.records
 
     # The market.
 
     def end_market(self) -> None:
-        """Have it fall silent before long."""
+        """Let the market fall silent before long."""
         self.source.market._limit = self.source.market.messages + 200
 
     @property
@@ -330,7 +330,7 @@ class VenueSession:
 
 
 def short_session(sample: VenueSample) -> list[Happened]:
-    """What happens in somewhat more than a second: the venue's market, and the begin of another connection."""
+    """The events of little more than a second: the venue's market, and the start of another connection."""
     if sample.told is not None:
         return [Happened(BEGIN_NS + ms * MS, event) for ms, event in sample.told()]
     with VenueSession(sample, messages_per_s=150.0) as session:
@@ -341,7 +341,7 @@ def short_session(sample: VenueSample) -> list[Happened]:
 
 
 def at_once(work: Coroutine[Any, Any, Any]) -> Any:
-    """The result of what waits for nothing."""
+    """The result of a coroutine that never waits."""
     try:
         work.send(None)
     except StopIteration as done:

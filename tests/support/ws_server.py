@@ -1,6 +1,6 @@
-"""A WebSocket server that misbehaves on request, as a real process: the path of the URL says how.
+"""A WebSocket server that misbehaves on request, as a real process; the path of the URL says how.
 
-Written on bare sockets, since no library lets one send what a transport has to survive.
+It uses bare sockets, since no library can send everything that a transport has to survive.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ async def wait_for_close(reader: Reader, writer: Writer) -> None:
 
 
 async def echo(reader: Reader, writer: Writer) -> None:
-    """Send every text back; close when the client does."""
+    """Send every text back; close once the client does."""
     while True:
         opcode, payload = await read_frame(reader)
         if opcode == CLOSE:
@@ -88,7 +88,7 @@ async def fragments(reader: Reader, writer: Writer) -> None:
 
 
 async def ping(reader: Reader, writer: Writer) -> None:
-    """A message with a ping right behind it; the payload of the pong is sent back."""
+    """A message directly followed by a ping; the payload of the pong is sent back."""
     writer.write(frame(TEXT, b"before") + frame(PING, b"sign of life"))
     while True:
         opcode, payload = await read_frame(reader)
@@ -100,7 +100,7 @@ async def ping(reader: Reader, writer: Writer) -> None:
 
 
 async def pinged(reader: Reader, writer: Writer) -> None:
-    """Say what the client sends, pings included."""
+    """Report what the client sends, pings included."""
     while True:
         opcode, payload = await read_frame(reader)
         if opcode == CLOSE:
@@ -110,7 +110,7 @@ async def pinged(reader: Reader, writer: Writer) -> None:
 
 
 async def big(reader: Reader, writer: Writer) -> None:
-    """Three MiB in one message, beyond what libraries take by default."""
+    """Three MiB in one message, more than libraries accept by default."""
     writer.write(frame(TEXT, b"x" * (3 << 20)))
     await wait_for_close(reader, writer)
 
@@ -129,7 +129,7 @@ async def oversize_fragments(reader: Reader, writer: Writer) -> None:
 
 
 async def binary(reader: Reader, writer: Writer) -> None:
-    """Bytes that are no text, as binary."""
+    """A binary message of bytes that are not text."""
     writer.write(frame(BINARY, b"\x00\xff\xfe"))
     await wait_for_close(reader, writer)
 
@@ -157,7 +157,7 @@ async def deaf(reader: Reader, writer: Writer) -> None:
 
 
 async def garbage(reader: Reader, writer: Writer) -> None:
-    """A message, then bytes that are no frame."""
+    """A message, then bytes that are not a frame."""
     writer.write(frame(TEXT, b"good") + b"\xff\xff\xff\xff\xff\xff")
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
@@ -170,7 +170,7 @@ EXCHANGE_INFO = json.dumps(
 
 
 def trade(number: int) -> bytes:
-    """A trade of BTCUSDT as it stands on the wire."""
+    """A trade of BTCUSDT as sent on the wire."""
     data = '{"e":"trade","E":1,"s":"BTCUSDT","t":%d,"p":"1.00","q":"2.00000","T":1700000000000,"m":true,"M":true}'
     return b'{"stream":"btcusdt@trade","data":%b}' % (data % number).encode()
 
@@ -182,7 +182,7 @@ async def subscription(reader: Reader, writer: Writer) -> None:
 
 
 async def nonsense(reader: Reader, writer: Writer) -> None:
-    """A venue whose trades 1 to 4 have all sorts of nonsense between them."""
+    """A venue with all sorts of nonsense between its trades 1 to 4."""
     await subscription(reader, writer)
     for number, junk in enumerate((b"{", b"\x00\xff", b"[" * 5000, b""), start=1):
         writer.write(frame(TEXT, junk) + frame(BINARY, b"\xfe") + frame(TEXT, trade(number)))
@@ -190,7 +190,7 @@ async def nonsense(reader: Reader, writer: Writer) -> None:
 
 
 async def silence(reader: Reader, writer: Writer) -> None:
-    """A venue that delivers one trade and then nothing, not even pongs."""
+    """A venue that sends one trade and then nothing, not even pongs."""
     await subscription(reader, writer)
     writer.write(frame(TEXT, trade(1)))
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -221,7 +221,7 @@ BEHAVIOURS: dict[str, Callable[[Reader, Writer], Awaitable[None]]] = {
 
 
 async def serve(reader: Reader, writer: Writer) -> None:
-    """One connection: handshake, then as its path says."""
+    """Serve one connection: handshake, then whatever its path says."""
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
         head = await reader.readuntil(b"\r\n\r\n")
         path = head.split(b" ", 2)[1].decode().partition("?")[0].removesuffix("/stream")

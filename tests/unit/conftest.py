@@ -1,4 +1,4 @@
-"""Rings for the tests of the ring."""
+"""What tests of several modules have in hand: rings, and an engine's sockets with a subscriber."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import remains
+from publisher_pair import Pair
 from small_ring import CAPACITY
 
 from tickplant.records.layouts import Schema
@@ -26,3 +27,10 @@ def ring(ring_name: str, tmp_path: Path) -> Iterator[Ring]:
     yield ring
     ring.unlink()
     ring.close()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    made = Pair(tmp_path)
+    yield made
+    made.close()

@@ -193,10 +193,10 @@ def test_a_warmed_up_venue_compiles_nothing_more() -> None:
 
 
 def test_an_unknown_venue_without_a_likely_one_is_answered_with_the_list() -> None:
-    with pytest.raises(FeedError, match="there are binance, binance-usdm"):
+    with pytest.raises(FeedError, match="choose from binance, binance-usdm"):
         find_venue("nasdaq")
 
 
 def test_an_unknown_venue_is_named_with_the_likely_one() -> None:
-    with pytest.raises(FeedError, match="there is no venue binanse; did you mean binance"):
+    with pytest.raises(FeedError, match="unknown venue binanse; did you mean binance"):
         find_venue("binanse")

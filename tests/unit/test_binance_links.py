@@ -39,7 +39,7 @@ def test_a_symbol_that_the_venue_lacks_is_named_with_the_likely_one() -> None:
     desk = Desk(("BNBBTC", "bnbusdt"))
     (request,) = desk.start()
     body = json.dumps({"symbols": [{"symbol": "BNBBTC"}, {"symbol": "BNBUSDT"}]}).encode()
-    with pytest.raises(FeedError, match="there is no symbol bnbusdt; did you mean BNBUSDT?"):
+    with pytest.raises(FeedError, match="unknown symbol bnbusdt; did you mean BNBUSDT?"):
         desk.answer(request, 200, body, 0)
 
 

@@ -246,7 +246,7 @@ def test_a_process_of_its_own_prints_a_calendar_or_says_why_not() -> None:
     done = subprocess.run([*command, "XNYS"], capture_output=True, check=True)
     assert parse_calendar("XNYS", done.stdout).text() == made_calendar("XNYS").text()
     done = subprocess.run([*command, "NASDAQ"], capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (1, b"NASDAQ is another name of XNYS: use that one\n")
+    assert (done.returncode, done.stderr) == (1, b"NASDAQ is an alias of XNYS: use XNYS\n")
     without = "import sys; sys.modules['exchange_calendars'] = None\nfrom tickplant.derive import calendars\n"
     without += "sys.argv = ['', 'XNYS']; sys.exit(calendars.main())"
     done = subprocess.run([sys.executable, "-c", without], capture_output=True, check=False)

@@ -83,10 +83,15 @@ OPTIONS = {
     "resync": ["--config", "--data"],
     "sim": ["--venue", "--port", "--speed", "--seed", "--rate"],
     "ingest": ["--venue", "--data", "--crossed", "--again"],
+    "conflate": ["--publish", "--every", "--limit"],
     "up": ["--config"],
 }
-ARGUMENTS = {"query": 2, "book": 2, "restart": 1, "resync": 2, "ingest": 1}
-NEEDED = {"tail": ["--timeout", "0.01", "--address", "inproc://nobody"], "ingest": ["--venue", "binance"]}
+ARGUMENTS = {"query": 2, "book": 2, "conflate": 1, "restart": 1, "resync": 2, "ingest": 1}
+NEEDED = {
+    "tail": ["--timeout", "0.01", "--address", "inproc://nobody"],
+    "ingest": ["--venue", "binance"],
+    "conflate": ["--publish", "ipc:///nowhere"],
+}
 
 
 @pytest.mark.parametrize("command", OPTIONS)
@@ -110,7 +115,7 @@ def test_any_value_of_any_option_ends_in_a_sentence(
             code, _, err = run(capsys, *words, option, value)
             told = f"{command} {option} {value!r}: {code} {err}"
             assert code in (0, 1, 2), told
-            assert "Traceback" not in err and "a fault of tickplant" not in err, told
+            assert "Traceback" not in err and "a bug in tickplant" not in err, told
             assert is_fit(err), told
             assert code == 0 or err.strip(), told
 
@@ -140,7 +145,7 @@ def test_any_argument_ends_in_a_sentence(
         code, _, err = run(capsys, *words)
         told = f"{words}: {code} {err}"
         assert code in (0, 1, 2), told
-        assert "Traceback" not in err and "a fault of tickplant" not in err, told
+        assert "Traceback" not in err and "a bug in tickplant" not in err, told
         assert is_fit(err), told
 
 
@@ -214,25 +219,89 @@ def test_a_range_that_ends_before_it_begins_is_wrong_usage(data: Path, capsys: p
 
 def test_a_replay_of_nothing_or_to_nowhere_does_not_begin(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, code, why in (
-        (["--bind", "volume-0"], 2, "--bind 'volume-0' is no address such as"),
-        (["--bind", "tcp://0.0.0.0:5"], 2, "other machines could read it there"),
+        (["--publish", "volume-0"], 2, "--publish 'volume-0' is not an address: use tcp://"),
+        (["--bind", "tcp://0.0.0.0:5"], 2, "other machines can reach that address"),
         (["--symbol", "AAB"], 1, f"{data}: does not hold AAB"),
     ):
         got, out, err = run(capsys, "replay", "--data", data, *words)
         assert (got, out) == (code, "")
         assert why in err
-        assert "replaying" not in err
+        assert "replay at" not in err
+
+
+@pytest.mark.parametrize("head", [b"", b"\xef\xbb\xbf"], ids=["plain", "bom"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["lf", "crlf"])
+def test_a_configuration_from_another_system_is_read(
+    head: bytes, end: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [b"[feeds.a]", b'venue = "binance"', b'symbols = ["BTCUSDT"]', b"[engines.e]", b"[writers.w]", b""]
+    (tmp_path / "plant.toml").write_bytes(head + end.join(lines))
+    code, out, err = run(capsys, "config", "check", tmp_path / "plant.toml")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{tmp_path / 'plant.toml'}: ok")
+
+
+@pytest.mark.parametrize("address", ["localhost:5555", "tcp://127.0.0.1:99999", "tcp://[::1", "tcp://127.0.0.1", "x"])
+def test_an_address_that_is_none_is_named_as_it_was_given(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = f"tickplant: {address!r} is not an address such as tcp://127.0.0.1:5555\n"
+    assert run(capsys, "tail", "--address", address) == (1, "", said)
+    assert run(capsys, "book", "binance", "BTCUSDT", "--address", address) == (1, "", said)
+
+
+def test_a_command_that_is_none_is_answered_with_the_nearest_and_none_with_the_list(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, _, err = run(capsys, "querry")
+    assert code == 2 and err.endswith("Error: no such command: querry; did you mean query?\n")
+    code, _, err = run(capsys, "frobnicate")
+    assert code == 2 and err.endswith("Error: no such command: frobnicate; see tickplant --help\n")
+    for group in ([], ["config"], ["symbols"]):
+        code, _, err = run(capsys, *group)
+        assert code == 2 and err.startswith("Usage: ") and "Commands:" in err and "Error" not in err
+
+
+@pytest.mark.parametrize(
+    ("venue", "symbol"), [("", "A"), ("v", ""), ("v", "x" * 200), ("v", "A\x1b[31m"), ("\u202e", "A")]
+)
+def test_an_import_under_a_name_that_cannot_be_is_refused(
+    venue: str, symbol: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.csv").write_text("timestamp,price,amount\n1700000000000000,1,1\n")
+    maps = [word for pair in ("price=price", "size=amount", "ts_event=timestamp") for word in ("--map", pair)]
+    words = ["import", tmp_path / "t.csv", "--data", tmp_path / "data", *maps, "--time-unit", "us"]
+    code, _, err = run(capsys, *words, "--venue", venue, "--symbol", symbol)
+    assert code == 1
+    assert err.startswith(f"tickplant: {tmp_path / 't.csv'}: cannot be stored: ") and "printable bytes" in err
+    assert is_fit(err)
+    code, _, err = run(capsys, *words, "--venue", "v", "--symbol", "A", "--map", "price=amount")
+    assert code == 2 and err.endswith("Error: --map price is given twice\n")
+    assert run(capsys, *words, "--venue", "v", "--symbol", "A", "--map", "ts_recv=timestamp")[0] == 0
+
+
+def test_a_file_whose_suffix_names_no_format_is_wrong_usage(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["query", "venue", "AAA"], ["sql", "select 1"], ["derive", "rsi"], ["features", "x"]):
+        code, out, err = run(capsys, *command, "--data", data, "-o", "out.xlsx")
+        assert (code, out) == (2, "")
+        assert "'out.xlsx' has no known suffix; choose from .parquet" in err
+
+
+def test_a_book_of_before_the_first_record_is_said_to_be_missing(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, "book", "venue", "AAA", "--data", data, "--at", "1970-01-01")
+    assert (code, out) == (0, "")
+    assert err == "venue AAA: the store has no complete book at 1970-01-01T00:00:00.000000000Z\n"
 
 
 def test_a_query_that_finds_nothing_says_so(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "query", "venue", "AAA", "--data", data, "--kind", "gap")
     assert (code, len(out.splitlines())) == (0, 1)
-    assert err == "nothing of venue AAA is stored that fits\n"
+    assert err == "no stored record of venue AAA matches\n"
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
-    for folder, why in ((tmp_path, "holds no journal"), (tmp_path / "file", "is not a directory")):
+    for folder, why in ((tmp_path, "is not a tickplant store"), (tmp_path / "file", "is not a directory")):
         for command in (["verify"], ["query", "venue", "AAA"], ["book", "venue", "AAA"], ["replay"]):
             code, _, err = run(capsys, *command, "--data", folder)
             assert code == 1
@@ -283,7 +352,7 @@ def test_an_error_nobody_foresaw_is_a_sentence_too(
     from tickplant.store.reader import Store
 
     for error, words in (
-        (KeyError("\x1b"), "a fault of tickplant, KeyError"),
+        (KeyError("\x1b"), "a bug in tickplant, KeyError"),
         (MemoryError(), "not enough memory"),
         (OSError(24, "Too many open files"), "ulimit -n"),
         (PermissionError(13, "Permission denied", b"/some/\xff"), "/some/\\udcff: Permission denied"),
@@ -317,6 +386,19 @@ def shell(script: str, data: Path, **environment: str) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.parametrize("module", ["click", "msgspec"])
+def test_an_interrupt_while_the_command_line_is_loaded_ends_it_in_silence(module: str, tmp_path: Path) -> None:
+    (tmp_path / f"{module}.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "tickplant", "verify"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize(
     ("script", "code", "error"),
     [
@@ -327,7 +409,7 @@ def shell(script: str, data: Path, **environment: str) -> subprocess.CompletedPr
         ("$t verify --data $d >&-", 1, "tickplant: standard output: Bad file descriptor\n"),
         ("$t verify --data $d <&- >&- 2>&-", 1, ""),
         ("$t verify --data $d --nonsense 2> /dev/full", 2, ""),
-        ("ulimit -n 20; $t verify --data $d", 1, "tickplant: this process may have 20 files open and needs 64"),
+        ("ulimit -n 20; $t verify --data $d", 1, "tickplant: this process may open 20 files but needs 64"),
     ],
 )
 def test_streams_that_are_closed_full_or_left(script: str, code: int, error: str, data: Path) -> None:
@@ -349,3 +431,20 @@ def test_a_terminal_that_does_not_know_utf_8_or_is_narrow(environment: dict[str,
     else:
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith("venue \\u65e5\\u672c ")
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ("max_conections=5", "relay.max_conections: is not a known key; did you mean max_connections?"),
+        ("publish=5", "relay.publish: is not a known key; known here: max_connections, "),
+        ("max_connections=10001", "relay.max_connections: a whole number of at most 10000 is expected"),
+        ("unread_s=nan", "relay.unread_s: a finite number is expected"),
+        ("unread_s", "'unread_s' is not a name and a number, such as max_connections=500"),
+    ],
+)
+def test_a_limit_of_a_relay_is_that_of_an_engine_or_refused(
+    limit: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "conflate", "venue.AAA.bbo", "--publish", "ipc:///nowhere", "--limit", limit)
+    assert code == 2 and words in err

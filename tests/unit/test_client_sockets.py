@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 import zmq
 from plant_process import free_port
@@ -14,13 +11,6 @@ from tickplant.engine.publisher import Publisher
 from tickplant.engine.router import Router
 from tickplant.errors import ConfigError
 from tickplant.runtime.client_sockets import check_exposed
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
-    made = Pair(tmp_path)
-    yield made
-    made.close()
 
 
 def test_an_address_in_use_is_named(pair: Pair) -> None:

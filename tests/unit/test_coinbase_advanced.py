@@ -205,7 +205,7 @@ def test_a_product_is_not_listed_that_is_not_named_soon(desk: AdvancedDesk) -> N
     desk.timer(NOW + 9 * SECOND)
     assert followed(desk) == {}
     desk.timer(NOW + 10 * SECOND)
-    assert followed(desk)["SOL-USDC"].startswith("there is no symbol SOL-USDC")
+    assert followed(desk)["SOL-USDC"].startswith("unknown symbol SOL-USDC")
 
 
 @pytest.mark.parametrize(("followed_one", "other"), [("SOL-USD", "SOL-USDC"), ("SOL-USDC", "SOL-USD")])

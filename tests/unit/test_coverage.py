@@ -59,7 +59,7 @@ def test_a_table_says_of_each_symbol_and_day_what_is_stored_and_what_is_missing(
     assert (rows["AAA", "2023-11-14"].first_ns, rows["AAA", "2023-11-14"].last_ns) == (ticks["ts_recv"][0], before)
     assert [row.symbol for row in store.coverage("venue", "BBB")] == ["BBB"]
     assert [row.day for row in store.coverage("venue", "AAA", start_ns=START_NS + DAY_NS)] == ["2023-11-16"]
-    with pytest.raises(StoreError, match="nothing is stored of venue CCC"):
+    with pytest.raises(StoreError, match="the store has no records of venue CCC"):
         store.coverage("venue", "CCC")
 
 

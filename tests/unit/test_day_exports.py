@@ -258,10 +258,10 @@ def test_the_command_says_which_types_there_are(tmp_path: Path, capsys: pytest.C
     keep(tmp_path / "data", tick(T0_NS, Kind.TRADE, 100, 1), tick(T0_NS, Kind.TRADE, 1, 1, flags=TradeFlag.CANCELLED))
     words = ["export", str(tmp_path / "out"), "--data", str(tmp_path / "data"), "--format", "tardis"]
     assert run([*words, "--type", "mbo"]) == 2
-    assert "tardis has no type mbo; there are trades, incremental_book_L2" in capsys.readouterr().err
+    assert "tardis has no type mbo; choose from trades, incremental_book_L2" in capsys.readouterr().err
     assert run([*words, "--type", "trades"]) == 0
     said = capsys.readouterr()
     assert "1 records written" in said.out
-    assert "left out, since tardis has no words for them: 1 corrections of trades" in said.err
+    assert "left out, because tardis cannot express them: 1 corrections of trades" in said.err
     assert run([*words[:-2], "--type", "trades"]) == 2
-    assert "--type goes with --format" in capsys.readouterr().err
+    assert "--type needs --format" in capsys.readouterr().err

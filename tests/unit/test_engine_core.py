@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 
 from tickplant.derive.derivation import Settings
 from tickplant.derive.registry import channels_of
-from tickplant.engine.core import Engine, Feed
+from tickplant.engine.core import Engine
+from tickplant.engine.derived_feed import Feed
 from tickplant.engine.publisher import Publisher
 from tickplant.instruments import InstrumentTable
 from tickplant.kernels import JIT_ENABLED
@@ -199,17 +200,19 @@ def test_after_the_warm_up_nothing_is_compiled_any_more(bench: Bench) -> None:
 import sys
 from pathlib import Path
 from tickplant.books import fold_kernels, level_kernels, level_runs
-from tickplant.derive import bar_kernels, row_kernels, series_sorter, trade_bar_kernels, value_kernels
+from tickplant.derive import bar_kernels, row_kernels, series_sorter, trade_bar_kernels, value_kernels, value_memory
 from tickplant.derive.derivation import Series
 from tickplant.derive.indicators import averages, best_quotes, liquidity
 from tickplant.records import channel_masks, fanout
+from tickplant.engine import batch_kernels, message_kernels
 from tickplant.engine.core import warm_up
 sys.path[:0] = sys.argv[1:3]
 from test_engine_core import SETTINGS, Bench, every_size
 
 def compiled():
     modules = bar_kernels, fold_kernels, level_kernels, level_runs, channel_masks, fanout, row_kernels, series_sorter
-    modules += trade_bar_kernels, value_kernels, averages, best_quotes, liquidity
+    modules += trade_bar_kernels, value_kernels, value_memory, averages, best_quotes, liquidity
+    modules += batch_kernels, message_kernels
     kernels = [k for module in modules for k in vars(module).values()]
     return {k.__name__: len(k.signatures) for k in kernels if hasattr(k, "signatures")}
 
@@ -250,6 +253,19 @@ def every_size(bench: Bench) -> None:
     assert {"binance.A.bar_1s", "binance.A.bbo", "binance.A.trade"} <= set(bench.sequences())
 
 
+def test_a_feed_whose_room_grows_is_noted_anew_before_a_kernel_deals_with_its_batches(bench: Bench) -> None:
+    (a,) = bench.register("A")
+    assert not bench.one.is_noted
+    bench.engine.take(bench.one, book(a, 10))
+    assert bench.one.is_noted
+    (b,) = bench.register("B")
+    bench.engine.take(bench.other, book(b, 20))  # an id that nobody had room for
+    assert (bench.one.is_noted, bench.other.is_noted) == (False, True)
+    bench.engine.take(bench.one, book(b, 11))
+    assert bench.one.is_noted
+    assert bench.one.seen[[a, b]].tolist() == [True, True]
+
+
 def test_a_sketch_is_seen_by_nobody_until_it_takes_its_feeds_place(bench: Bench) -> None:
     a, b = bench.register("A", "B")
     bench.engine.take(bench.one, np.concatenate([book(a, 10), book(b, 11)]))
@@ -258,7 +274,7 @@ def test_a_sketch_is_seen_by_nobody_until_it_takes_its_feeds_place(bench: Bench)
     before, stored = bench.sequences(), len(bench.stored)
     made = bench.folded(sketch, np.concatenate([book(a, 20), book(b, 21)]))
     bbo = made[Schema.BBO]
-    assert (bbo["bid_price"].tolist(), len(made[Schema.BAR])) == ([20, 21], 0)
+    assert (bbo["bid_price"].tolist(), list(made)) == ([20, 21], [Schema.BBO])
     assert (bench.sequences(), len(bench.stored)) == (before, stored)
     assert bench.one.books.is_stale(a)
     assert bench.engine.book(a)[-1]["flags"] & Flag.ON_BOOK, "stale until then"

@@ -243,7 +243,7 @@ def test_a_file_appears_whole_or_not_at_all(store: Store, tmp_path: Path) -> Non
 
 
 def test_wrong_paths_are_named(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"out.xlsx: has no suffix that names a format: .parquet, .arrow"):
+    with pytest.raises(StoreError, match=r"out.xlsx: has no known suffix; choose from .parquet, .arrow"):
         export(store, "venue", "AAA").write(tmp_path / "out.xlsx")
     with pytest.raises(StoreError, match=r"nowhere/out.csv: cannot be written: No such file"):
         export(store, "venue", "AAA").write(tmp_path / "nowhere" / "out.csv")

@@ -143,20 +143,20 @@ def test_a_range_gives_the_samples_of_the_whole_and_tables_come_in_all_forms(sto
 
 
 def test_an_unknown_set_or_member_is_named(stored: Store) -> None:
-    with pytest.raises(DeriveError, match="other: no such feature set is stored; there is momentum 2, momentum 2"):
+    with pytest.raises(DeriveError, match="other: no such feature set is stored; the store has momentum 2, momentum 2"):
         stored.features("other")
     with pytest.raises(DeriveError, match=r"members: sma-9\.1m is not stored"):
         stored.features(FeatureSet("x", 1, "1s", ("sma-9.1m",)))
     with pytest.raises(DeriveError, match="on: bars of volume-5 are not stored"):
         stored.features(FeatureSet("x", 1, "volume-5", NAMES[:1]))
     for wrong, words in (
-        (FeatureSet("X", 1, "1s", NAMES[:1]), "name: 'X' is no name"),
-        (FeatureSet("x", 0, "1s", NAMES[:1]), "version: 0 is no version"),
+        (FeatureSet("X", 1, "1s", NAMES[:1]), "name: 'X' is not a name"),
+        (FeatureSet("x", 0, "1s", NAMES[:1]), "version: 0 is not a version"),
         (FeatureSet("x", 1, "1x", NAMES[:1]), "on: '1x' is neither a length"),
         (FeatureSet("x", 1, "1s", ()), "members: lists 0 features"),
         (FeatureSet("x", 1, "1s", ("rsi-5.1s", "rsi-5.1s:1")), "members: a feature is listed twice"),
-        (FeatureSet("x", 1, "1s", ("rsi-5.1s:5",)), "members: 'rsi-5.1s:5' is no feature"),
-        (FeatureSet("x", 1, "1s", ("bars.tick-7",)), "members: 'bars.tick-7' is no feature"),
+        (FeatureSet("x", 1, "1s", ("rsi-5.1s:5",)), "members: 'rsi-5.1s:5' is not a feature"),
+        (FeatureSet("x", 1, "1s", ("bars.tick-7",)), "members: 'bars.tick-7' is not a feature"),
     ):
         with pytest.raises(DeriveError, match=words):
             stored.features(wrong)
@@ -199,9 +199,9 @@ def test_a_set_is_configured_numbered_and_made_again_by_a_replay(tmp_path: Path)
         ('on = "1s"', 'on = "5m"', r"features\[0\].on: the engine makes no bars of 5m: add 300 to its bar_s"),
         ('on = "1s"', 'on = "x"', r"features\[0\].on: 'x' is neither"),
         ('on = "1s"', 'on = "trade-XNYS"', r"features\[0\].on: 'trade-XNYS' is neither"),
-        ('on = "1s"', 'on = "session-NYSE"', r"features\[0\].on: NYSE is another name of XNYS"),
+        ('on = "1s"', 'on = "session-NYSE"', r"features\[0\].on: NYSE is an alias of XNYS: use XNYS"),
         (':2", "micro', '", "micro', r"features\[0\].version: 1 of momentum has other features already"),
-        ('name = "mom', 'name = "Mom', r"features\[0\].name: 'Momentum' is no name"),
+        ('name = "mom', 'name = "Mom', r"features\[0\].name: 'Momentum' is not a name"),
     ):
         with pytest.raises(ConfigError, match=words):
             wanted_series(cfg.parse(CONFIG.replace(before, after), file="plant.toml", base=tmp_path))

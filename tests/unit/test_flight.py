@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pyarrow.flight as fl
 import pytest
 import trustme
 from made_records import START_NS
+from plant_process import DEADLINE_S, wait_for
 from small_store import make_store
 
 from tickplant.instruments import InstrumentTable
@@ -75,11 +76,11 @@ def test_a_ticket_is_answered_as_the_store_does(server: FlightServer, data_dir: 
         (b"{", "not JSON (Input data was truncated); a ticket is a JSON object with any of table, venue"),
         (b'{"tabel": "ticks"}', "unknown field `tabel`; a ticket is a JSON object"),
         (b'{"venue": 5}', "at `$.venue`"),
-        (b'{"table": "tick"}', "there is no table 'tick'; there are ticks"),
+        (b'{"table": "tick"}', "unknown table 'tick'; choose from ticks"),
         (b'{"symbol": "ZZZ"}', "no symbol 'ZZZ' is stored"),
         (b'{"where": "price >"}', "expected a value"),
         (b'{"start": "yesterday"}', "neither a time"),
-        (b'{"columns": ["x"]}', "there is no column x"),
+        (b'{"columns": ["x"]}', "unknown column 'x'"),
         (b'{"where": "' + b"(" * 70_000 + b'"}', "at most 65536 bytes"),
     ],
 )
@@ -114,9 +115,9 @@ def test_what_the_server_does_not_do_is_refused_in_a_sentence(server: FlightServ
             client.get_schema(path)
         calls: list[tuple[Callable[[], object], str]] = [
             (lambda: client.get_flight_info(path), "a question is a command"),
-            (lambda: list(client.do_action("drop")), "there is no action 'drop'"),
-            (client.do_put(path, pa.schema([]))[0].close, "nothing can be put here"),
-            (client.do_exchange(path)[1].read_all, "nothing can be exchanged here"),
+            (lambda: list(client.do_action("drop")), "unknown action 'drop'"),
+            (client.do_put(path, pa.schema([]))[0].close, "writing is not supported"),
+            (client.do_exchange(path)[1].read_all, "exchange is not supported"),
         ]
         for call, words in calls:
             with pytest.raises(fl.FlightServerError, match=words) as caught:
@@ -155,36 +156,45 @@ def test_without_the_token_nothing_is_answered_and_tls_is_checked(data_dir: Path
             stranger.do_get(fl.Ticket(b"{}"), options).read_all()
 
 
+@contextlib.contextmanager
+def untaken(client: Any) -> Iterator[Any]:
+    """An answer of which no more than the first batch is taken, until the block ends.
+
+    Then it is called off, or a server that cuts nobody off would wait for it without end.
+    """
+    reader = client.do_get(fl.Ticket(b"{}"))
+    try:
+        assert reader.read_chunk().data.num_rows
+        yield reader
+    finally:
+        reader.cancel()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_a_client_that_takes_nothing_is_cut_off_and_others_are_not(large_dir: Path, host: str) -> None:
     where = f"grpc://{host}:0"
     with FlightServer(large_dir, where, max_answers=2, idle_s=4.0) as server:
         address = f"grpc://{host}:{server.port}"
-        with fl.connect(address) as idle, fl.connect(address) as other:
-            stalled = idle.do_get(fl.Ticket(b"{}"))
-            assert stalled.read_chunk().data.num_rows
+        with fl.connect(address) as idle, fl.connect(address) as other, untaken(idle) as stalled:
             for _ in range(3):  # whoever takes what it asked for is left alone
                 assert other.do_get(fl.Ticket(b"{}")).read_all().num_rows == 1 << 19
-            deadline_s = time.monotonic() + 60
-            while not server.answers.cut_off:
-                assert time.monotonic() < deadline_s
-                time.sleep(0.05)
+            wait_for("the client to be cut off", lambda: server.answers.cut_off)
             with pytest.raises(fl.FlightError):
                 stalled.read_all()
             assert other.do_get(fl.Ticket(b"{}")).read_all().num_rows == 1 << 19
             assert server.answers.cut_off == 1
-            while server.answers.count:  # its place is free again
-                assert time.monotonic() < deadline_s
-                time.sleep(0.05)
+            wait_for("its place to be free again", lambda: not server.answers.count)
 
 
 def test_a_server_ends_though_a_client_takes_nothing(large_dir: Path) -> None:
-    with FlightServer(large_dir, "grpc://127.0.0.1:0") as server, client_of(server) as client:
-        stalled = client.do_get(fl.Ticket(b"{}"))
-        assert stalled.read_chunk().data.num_rows
+    with (
+        FlightServer(large_dir, "grpc://127.0.0.1:0") as server,
+        client_of(server) as client,
+        untaken(client) as stalled,
+    ):
         ended = threading.Thread(target=server.shutdown, daemon=True)
         ended.start()
-        ended.join(60)
+        ended.join(DEADLINE_S)
         assert not ended.is_alive()
         with pytest.raises(fl.FlightError):
             stalled.read_all()

@@ -72,7 +72,7 @@ def test_a_file_that_leaves_no_symbol_or_cannot_be_read_is_named(tmp_path: Path)
 @pytest.mark.parametrize(
     ("feed", "added", "removed", "why"),
     [
-        ("nobody", ["X"], [], "there is no feed nobody; there are spot, other, kraken"),
+        ("nobody", ["X"], [], "no feed is named nobody; the feeds are spot, other, kraken"),
         ("spot", ["solusdt"], [], "binance: 'solusdt' is not a symbol: the venue writes 'SOLUSDT'"),
         ("kraken", ["BTCUSD"], [], "kraken: 'BTCUSD' is not a symbol: BASE/QUOTE, such as BTC/USD"),
         ("spot", ["BTCUSDT"], [], "spot records BTCUSDT already"),
@@ -143,8 +143,8 @@ def test_the_answer_comes_with_the_last_symbol_and_only_what_is_done_is_kept(
     assert pool.told == [asked]
     requests.heard(SymbolChanged("spot", "SOLUSDT", added=True))
     assert pool.replies == []
-    requests.heard(SymbolChanged("spot", "NOUSDT", added=True, problem="there is no symbol NOUSDT"))
-    assert pool.replies == [(b"line", SymbolsChanged({"SOLUSDT": "", "NOUSDT": "there is no symbol NOUSDT"}))]
+    requests.heard(SymbolChanged("spot", "NOUSDT", added=True, problem="unknown symbol NOUSDT"))
+    assert pool.replies == [(b"line", SymbolsChanged({"SOLUSDT": "", "NOUSDT": "unknown symbol NOUSDT"}))]
     requests.heard(SymbolChanged("spot", "NOUSDT", added=False))
     assert kept(tmp_path) == ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 

@@ -73,7 +73,7 @@ def prepare(tmp_path: Path, feeds: dict[str, int]) -> tuple[Following, Any]:
         fill(tmp_path, Schema.TICK, feed, records[:100], flush=50)
         later[feed] = records[100:]
     live = cast("Subscription", Live(tmp_path, later))
-    return Following(Store(tmp_path), [TOPIC], live, timeout_s=5), later
+    return Following(Store(tmp_path), [TOPIC], live, timeout_s=90), later
 
 
 def test_each_of_two_feeds_of_a_topic_is_followed_without_hole_or_double(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import numba
 import numpy as np
 import pytest
 
-from tickplant import kernels
+from tickplant import kernel_calls, kernels
+from tickplant import kernel_methods as methods
 
 PACKAGE = {
     "kernels.py": "import numba\n",
@@ -124,11 +125,55 @@ def test_a_kernel_that_is_called_by_pointer_writes_its_output_or_is_said_to_have
 
     @numba.njit
     def caller(pointers: np.ndarray, *arguments: np.ndarray) -> bool:
-        return kernels.call(pointers[0], *arguments)
+        return kernel_calls.call(pointers[0], *arguments)
 
     inputs, state, out = np.array([[1.0, 2.0]]), np.zeros(1), np.empty((1, 2))
-    pointers = np.array([kernels.pointer(doubled, inputs, state, state, out)])
+    pointers = np.array([kernel_calls.pointer(doubled, inputs, state, state, out)])
     assert caller(pointers, inputs, np.ones(1), state, out)
     assert caller(pointers, inputs, np.ones(1), state, out)
     assert (out.tolist(), state.tolist()) == ([[3.0, 5.0]], [2.0])
     assert not caller(pointers, inputs, -np.ones(1), state, out)
+
+
+WORD = np.dtype(np.int64)
+
+
+@kernels.brief_kernel
+def fields(owner: int, array: int) -> int:
+    """One digit each: the first items of both arrays, how many there are of the other, and its stride in items."""
+    own, given = methods.array_fields(owner), methods.array_fields(array)
+    result = 0
+    for address in (own[methods.DATA], given[methods.DATA], given[methods.SHAPE], given[methods.STRIDES]):
+        result = 10 * result + kernels.array_at(address, (1,), WORD)[0]
+    return methods.as_object(result)
+
+
+@pytest.mark.kernels
+def test_a_method_reads_what_numpy_notes_of_its_owner_and_of_what_it_is_handed() -> None:
+    take = methods.method(fields, np.array([4, 5]))  # which nothing else holds on to
+    assert take(np.arange(9)[1::3]) == 4100 + 30 + 24
+    assert take(np.arange(9)[7:]) == 4700 + 20 + 8
+    assert take(np.arange(8)[6::-3]) == 4600 + 30 - 24
+    given = np.arange(9)
+    before = sys.getrefcount(given)
+    assert [take(given) for _ in range(1000)] == [4000 + 90 + 8] * 1000
+    assert sys.getrefcount(given) == before
+
+
+@compiled_only
+def test_a_kernel_that_is_invoked_by_pointer_gives_its_number_or_raises_in_its_caller() -> None:
+    @numba.njit
+    def divided(numbers: np.ndarray, by: int) -> int:
+        if by == 0:
+            raise ValueError("by nothing")
+        return numbers[1] // by
+
+    @numba.njit
+    def caller(pointer: int, numbers: np.ndarray, by: int) -> int:
+        return 1 + kernel_calls.invoke(pointer, (numbers, by))
+
+    numbers = np.array([1, 12])
+    pointer = kernel_calls.pointer(divided, numbers, 0)
+    assert [caller(pointer, numbers, by) for by in (3, 4)] == [5, 4]
+    with pytest.raises(ValueError, match="by nothing"):
+        caller(pointer, numbers, 0)

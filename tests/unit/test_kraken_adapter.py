@@ -83,7 +83,7 @@ def test_a_pair_that_the_venue_lacks_ends_the_feed_with_the_likely_one() -> None
     desk = KrakenDesk(("BTC/USB",))
     desk.start()
     desk.open()
-    with pytest.raises(FeedError, match="kraken: there is no symbol BTC/USB; did you mean BTC/USD"):
+    with pytest.raises(FeedError, match="kraken: unknown symbol BTC/USB; did you mean BTC/USD"):
         desk.feed(pairs(pair(BTC), pair("NEW/USD", status="work_in_progress")))
 
 

@@ -111,7 +111,7 @@ def test_chunks_without_a_value_of_the_series_are_not_decoded(
     expected = [float(second) for second in range(60 * MINUTES) if second % 60 == 59]
     assert store.values(where="series = rsi-14.1m").numpy()["value_1"].tolist() == expected
     assert len(seen) == (MINUTES if others != 63 else 60 * MINUTES)  # numbers that are 64 apart share a bit
-    with pytest.raises(WhereError, match=r"no series 'rsi-14\.1h'; there is rsi-14\.1[sm], rsi-14\.1[sm]"):
+    with pytest.raises(WhereError, match=r"no series 'rsi-14\.1h'; it has rsi-14\.1[sm], rsi-14\.1[sm]"):
         store.values(where="series in (rsi-14.1m, rsi-14.1h)")
     both = store.values(where="series != rsi-14.1m or value_1 < 100").numpy()
     assert len(both["value_1"]) == 60 * MINUTES + 1

@@ -102,7 +102,7 @@ def test_a_file_that_cannot_be_loaded_is_named_with_the_reason(tmp_path: Path, t
 
 def test_names_and_places_have_a_form(file: Path) -> None:
     for name, place in (("Own", "a.py:A"), ("bars", "a.py:A"), ("a-b", "a.py:A"), ("own", "a.py"), ("own", ":A")):
-        with pytest.raises(DeriveError, match="is no name|is no place"):
+        with pytest.raises(DeriveError, match="is not a name|is not the place"):
             load(name, place)
         with pytest.raises(ConfigError, match=rf"plant.toml: indicators\.{name}: "):
             wanted_series(cfg.parse(f"{FEED}[indicators]\n{name} = '{place}'", file="plant.toml", base=Path("/base")))
@@ -116,7 +116,7 @@ def test_an_installed_package_offers_indicators_by_entry_points(file: Path, monk
     monkeypatch.syspath_prepend(str(file.parent))
     importlib.invalidate_caches()
     assert find("spread_mean").indicator.name == "spread_mean"
-    with pytest.raises(DeriveError, match="there is sma, .*, spread_mean, or name a place"):
+    with pytest.raises(DeriveError, match="choose from sma, .*, spread_mean, or name a place"):
         find("spread_men")
 
 
@@ -131,7 +131,7 @@ def test_an_installed_package_offers_indicators_by_entry_points(file: Path, monk
         ("INTO_INPUTS", "writes to its inputs"),
         ("OTHER", "by the kernel, .* by the reference"),
         ("SHAPELESS", r"its reference gives the shape \(400,\)"),
-        ("NO_SIZE", "is no number of float64"),
+        ("NO_SIZE", "is not a count of float64 values"),
     ],
 )
 def test_what_breaks_the_contract_is_found_out_by_a_trial(
@@ -150,7 +150,7 @@ def test_an_indicator_over_books_is_tried_on_books_of_its_depth() -> None:
     parameters = DEPTH.settle({"levels": 3})
     plainly = replace(DEPTH, kernel=plain(DEPTH.kernel))
     try_out(plainly, parameters)
-    with pytest.raises(DeriveError, match="its depth gives 0, which is no number of levels"):
+    with pytest.raises(DeriveError, match="its depth gives 0, which is not a number of levels"):
         try_out(replace(plainly, depth=lambda given: 0), parameters)
     with pytest.raises(DeriveError, match=r"its reference gives the shape \(1, 400\)"):
         try_out(replace(plainly, reference=BOOK_IMBALANCE.reference), parameters)
@@ -202,7 +202,7 @@ def test_a_broken_one_costs_its_own_series_alone_and_a_check_says_so(
         return list(found.by_engine["engine"]), found.indicators["spreads"].broken
 
     assert planned() == (["spreads-0.1.bbo", "ema-20.1m"], "")
-    with pytest.raises(ConfigError, match=r"derive\[0\].parameters.wait: no parameter of spreads; there is weight"):
+    with pytest.raises(ConfigError, match=r"derive\[0\].parameters.wait: no parameter of spreads; choose from weight"):
         planned(CONFIG.replace('"spreads"\n', '"spreads"\nparameters.wait = 1\n'))
     with pytest.raises(ConfigError, match=r"derive\[1\].indicator: ema is an indicator already: choose another"):
         planned(CONFIG.replace("spreads =", 'ema = "x.py:X"\nspreads ='))

@@ -160,7 +160,7 @@ def test_a_store_with_other_records_is_not_touched(data_dir: Path, tmp_path: Pat
     stray = tmp_path / "set" / "schema=tick" / "venue=v" / "symbol=s" / "day=d" / "x.parquet"
     stray.parent.mkdir(parents=True)
     pq.write_table(pa.table({"a": [1]}), stray)
-    with pytest.raises(StoreError, match="x.parquet: is no file of a set"):
+    with pytest.raises(StoreError, match="x.parquet: does not belong to a set"):
         import_set(tmp_path / "set", tmp_path / "third")
 
 

@@ -88,7 +88,7 @@ def test_it_is_paused_stepped_sought_and_looped(store: Store) -> None:
     playback.seek(START_NS)
     playback.set_speed("max")
     playback.resume()
-    reader.join(20)
+    reader.join(90)
     assert not reader.is_alive()
     assert len(taken) == 3
     begun = [message.records[0]["seq"] for message in taken].count(first.records[0]["seq"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +14,6 @@ from tickplant.engine import publisher as publisher_module
 from tickplant.records import fanout
 from tickplant.records.channel_masks import tick_channels
 from tickplant.records.layouts import BAR, BBO, Flag, Kind, Schema, StatusCode
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
-    made = Pair(tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.mark.kernels

@@ -177,10 +177,10 @@ def test_a_filter_on_names_is_a_selection_of_ids_and_kinds(store: Store) -> None
     ("text", "words"),
     [
         ("price >", "at its end: expected a value"),
-        ("prize > 1", "'prize' is no column; there are ts_event"),
-        ("kind = tade", "'tade' is no kind; there are trade"),
-        ("price > abc", "'abc' is no value of price"),
-        ("price > nan", "is no number"),
+        ("prize > 1", "'prize' is not a column; choose from ts_event"),
+        ("kind = tade", "'tade' is not a valid kind; choose from trade"),
+        ("price > abc", "'abc' is not a value of price"),
+        ("price > nan", "is not a number"),
         ("price ~ 3", "expected one of"),
         ("price > 1 price", "expected and, or, or the end"),
         ("(price > 1", "at its end: expected )"),
@@ -231,11 +231,11 @@ def test_a_missing_package_names_the_extra(store: Store, monkeypatch: pytest.Mon
 
 
 def test_what_is_not_there_is_named(store: Store) -> None:
-    with pytest.raises(StoreError, match="no symbol 'DDD' is stored; there is AAA, BBB, CCC"):
+    with pytest.raises(StoreError, match="no symbol 'DDD' is stored; the store has AAA, BBB, CCC"):
         store.ticks(symbol="DDD")
-    with pytest.raises(StoreError, match="nothing is stored of venue DDD; it has venue AAA"):
+    with pytest.raises(StoreError, match="the store has no records of venue DDD; it has venue AAA"):
         store.ticks("venue", "DDD")
-    with pytest.raises(TickplantError, match="there is no column prize; there are ts_event"):
+    with pytest.raises(TickplantError, match="unknown column 'prize'; choose from ts_event"):
         store.ticks(columns=["prize"])
 
 

@@ -14,7 +14,8 @@ from made_past import SETTINGS, Sinks, derive, fill, past_ticks
 from remains import ring_name
 
 from tickplant.derive.registry import channels_of
-from tickplant.engine.core import Engine, Feed
+from tickplant.engine.core import Engine
+from tickplant.engine.derived_feed import Feed
 from tickplant.engine.publisher import Publisher
 from tickplant.engine.recovery import Rebuild
 from tickplant.errors import StoreError

@@ -72,7 +72,7 @@ def test_channels_are_told_apart_and_may_stand_in_topics() -> None:
         assert name not in TICK_CHANNELS
         assert split_topic(make_topic("venue", "BRK.B", name)) == ("venue", "BRK.B", name)
     assert [schema_of(name) for name in TICK_CHANNELS] == [Schema.TICK] * len(TICK_CHANNELS)
-    with pytest.raises(ValueError, match="'rsi' is no channel: trade"):
+    with pytest.raises(ValueError, match="'rsi' is not a channel: trade"):
         schema_of("rsi")
     assert not any(map(may_be_channel, (*TICK_CHANNELS, "bar_0s", "rsi", "rsi-14", "bar_1s.", "")))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,6 @@ from tickplant.engine.retention import Origin
 from tickplant.records.layouts import BBO, TICK, Flag, Kind, Schema, Side
 from tickplant.runtime.config import EngineConfig
 from tickplant.runtime.job_specs import EngineSpec, Past, Plant
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
-    made = Pair(tmp_path)
-    yield made
-    made.close()
 
 
 def test_topics_are_listed_by_prefix(pair: Pair) -> None:

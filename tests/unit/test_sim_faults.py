@@ -188,7 +188,7 @@ def test_a_script_says_when_and_a_mixture_names_known_kinds() -> None:
     ):
         with pytest.raises(FeedError, match="either at_s or at_message"):
             parse_spec(text)
-    with pytest.raises(FeedError, match="'none' is not a fault; known are drop, "):
+    with pytest.raises(FeedError, match="'none' is not a fault; choose from drop, "):
         parse_spec(b'{"fault_kinds":["none"]}')
 
 

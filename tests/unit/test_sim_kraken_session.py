@@ -304,5 +304,5 @@ def test_the_depth_of_a_book_is_what_was_acknowledged_or_what_its_snapshot_has(t
 
 @pytest.mark.parametrize("line", [b"{", b"[1]", b'{"stream":"x"}', b'{"channel":"book","type":"update","data":[{}]}'])
 def test_a_line_that_the_venue_does_not_send_is_named(tmp_path: Path, line: bytes) -> None:
-    with pytest.raises(FeedError, match="line 2 is nothing that kraken sends"):
+    with pytest.raises(FeedError, match="line 2 is not a message of kraken"):
         record(tmp_path / "r.zst", [HEARTBEAT, line])

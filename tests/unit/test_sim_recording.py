@@ -119,7 +119,7 @@ def test_a_recording_that_cannot_be_played_is_named_with_file_and_line(tmp_path:
     path.write_bytes(b"1 {}\n")
     with pytest.raises(FeedError, match=r"r\.gz: line 1 has a receive time that is not between the years"):
         scan(path)
-    with pytest.raises(FeedError, match="line 2 is nothing that binance sends"):
+    with pytest.raises(FeedError, match="line 2 is not a message of binance"):
         scan(write(path, [trade("a", 1), b'{"type":"l2update"}']))
     path.write_bytes(gzip.compress(b"1700000000.5 " + trade("a", 1) + b"\nabc\n"))
     with pytest.raises(FeedError, match="line 2 does not begin with a receive time"):
@@ -169,7 +169,7 @@ def test_what_was_recorded_as_garbage_does_not_touch_the_book() -> None:
     ("text", "words"),
     [
         ("{", "the spec is wrong"),
-        ('{"venue":"nowhere"}', "'nowhere' is not a venue; known are "),
+        ('{"venue":"nowhere"}', "'nowhere' is not a venue; choose from "),
         ('{"speed":0}', "speed"),
         ('{"sped":1}', "sped"),
         ('{"symbols":["btcusdt"]}', "'btcusdt' is not a symbol"),

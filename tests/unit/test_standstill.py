@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tickplant.runtime.standstill import Standstill
+from tickplant.runtime.standstill import Standstill, excused
 
 
 def test_what_lies_beyond_the_longest_wait_between_two_looks_was_a_standstill(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,3 +18,16 @@ def test_what_lies_beyond_the_longest_wait_between_two_looks_was_a_standstill(mo
         now_s[0] += pause_s
         found.append(standstill.look())
     assert found == [0.0, 0.0, 0.0, 0.5, 0.0, 60.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("since_s", "judged_s"),
+    [
+        (10.0, 70.0),  # silent before the standstill, and through it
+        (99.0, 100.0),  # since it was over
+        (100.0, 100.0),
+        (float("inf"), float("inf")),  # nobody is silent
+    ],
+)
+def test_only_a_silence_from_before_a_standstill_is_excused_for_it(since_s: float, judged_s: float) -> None:
+    assert excused(since_s, 60.0, 100.0) == judged_s

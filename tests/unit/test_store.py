@@ -107,11 +107,13 @@ def test_derived_records_are_read_by_their_schema(tmp_path: Path) -> None:
 
 
 def test_unknown_names_say_what_there_is(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="nothing is stored of venue XXX; it has venue AAA, venue BBB, venue CCC"):
+    with pytest.raises(
+        StoreError, match="the store has no records of venue XXX; it has venue AAA, venue BBB, venue CCC"
+    ):
         store.query("venue", "XXX")
-    with pytest.raises(StoreError, match="nothing is stored of venue AAA; it is empty"):
+    with pytest.raises(StoreError, match="the store has no records of venue AAA; it is empty"):
         Store(tmp_path / "nowhere").query("venue", "AAA")
-    with pytest.raises(StoreError, match="'trades' is no kind of record; there are trade, level, clear"):
+    with pytest.raises(StoreError, match="'trades' is not a kind of record; choose from trade, level, clear"):
         store.query("venue", "AAA", kinds=["trades"])
 
 

@@ -187,15 +187,15 @@ def test_a_store_that_cannot_be_written_is_derived_without_a_cache(folder: Path)
 
 def test_what_is_asked_for_wrongly_is_named(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     store = Store(folder)
-    with pytest.raises(DeriveError, match="rsj: no such indicator; there is sma, ema"):
+    with pytest.raises(DeriveError, match="rsj: no such indicator; choose from sma, ema"):
         store.derive("rsj")
-    with pytest.raises(DeriveError, match="length: no parameter of rsi; there is period"):
+    with pytest.raises(DeriveError, match="length: no parameter of rsi; choose from period"):
         store.derive("rsi", length=3)
     with pytest.raises(DeriveError, match="period: 0 must be at least 1"):
         store.derive("rsi", period=0)
     with pytest.raises(DeriveError, match=r"period: 2\.5 must be a whole number"):
         store.derive("rsi", period=2.5)
-    with pytest.raises(DeriveError, match="bars: '1x' is no length of bars"):
+    with pytest.raises(DeriveError, match="bars: '1x' is not a bar length"):
         store.derive("rsi", bars="1x")
     for name, option, words in (
         ("rsi", {"every": "1s"}, "every: rsi is over bars, not over samples of the book"),
@@ -210,7 +210,7 @@ def test_what_is_asked_for_wrongly_is_named(folder: Path, capfd: pytest.CaptureF
             ["derive", name, "--data", str(folder), *(f"--{key}={text}" for key, text in option.items())]
         )
         assert words in capfd.readouterr().err
-    with pytest.raises(StoreError, match="nothing is stored of venue XRP"):
+    with pytest.raises(StoreError, match="the store has no records of venue XRP"):
         store.derive("rsi", "venue", "XRP")
     assert [bar_seconds(text) for text in ("1s", "5m", "2h", "1d")] == [1, 300, 7200, 86_400]
     with pytest.raises(DeriveError, match="longer than a day"):
@@ -223,11 +223,11 @@ def test_the_command_writes_says_what_came_from_the_cache_and_lists(
     out = folder / "rsi.parquet"
     arguments = ["derive", "rsi", "venue", "BTC/USD", "--data", str(folder), "--set", "period=9", "--bars", "1m"]
     assert run_command([*arguments, "-o", str(out)]) == 0
-    assert "days computed, 0 from the cache" in capfd.readouterr().out
+    assert "computed, 0 cached" in capfd.readouterr().out
     assert pl.read_parquet(out)["rsi"].to_numpy().tobytes() == expected(trades(900), period=9).tobytes()
     assert run_command(arguments) == 0
     printed, said = capfd.readouterr()
-    assert "0 days computed" in said
+    assert "days: 0 computed" in said
     lines = printed.splitlines()
     assert lines[0] == "ts_event,ts_recv,venue,symbol,rsi"
     assert lines[1].endswith(",venue,BTC/USD,")  # nothing yet
@@ -237,7 +237,7 @@ def test_the_command_writes_says_what_came_from_the_cache_and_lists(
     assert run_command(["derive"]) == 0
     assert "rsi over bars, period=14: 100 * up" in capfd.readouterr().out
     assert run_command(["derive", "rsi", "--data", str(folder), "--set", "period=x"]) == 2
-    assert "period: 'x' is no number" in capfd.readouterr().err
+    assert "period: 'x' is not a number" in capfd.readouterr().err
 
 
 def test_bars_of_trades_are_those_of_the_engine_or_made_from_trades(folder: Path) -> None:
@@ -301,7 +301,7 @@ def test_samples_of_books_over_history_are_those_of_the_engine(tmp_path: Path) -
             assert columns["ts_recv"].tolist() == own["ts_recv"].tolist()
             for place, name in enumerate(indicator.outputs, 1):
                 assert columns[name].tobytes() == own[f"value_{place}"].tobytes(), (one.name, symbol, name)
-    with pytest.raises(DeriveError, match="every: '3' is no time between samples"):
+    with pytest.raises(DeriveError, match="every: '3' is not a sampling interval"):
         Store(tmp_path).derive("depth", every="3")
 
 
@@ -325,6 +325,6 @@ def test_two_feeds_of_a_symbol_have_a_book_each(tmp_path: Path, capfd: pytest.Ca
     assert run_command(command) == 0
     printed, said = capfd.readouterr()
     assert len(printed.splitlines()) == len(values) + 1
-    assert f"depth-3.book_1s: {len(values):,} rows, 0 days computed" in said
+    assert f"depth-3.book_1s: {len(values):,} rows; days: 0 computed" in said
     assert run_command([*command[:5], "ten", *command[6:]]) == 2
-    assert "every: 'ten' is no time between samples" in capfd.readouterr().err
+    assert "every: 'ten' is not a sampling interval" in capfd.readouterr().err

@@ -135,7 +135,7 @@ def test_the_command_prints_orders_with_their_places(
     best = sorted({row[1] for row in truth.orders(Side.BID)})[-2:]
     assert sum(line.endswith("bid") for line in lines) == sum(row[1] in best for row in truth.orders(Side.BID))
     assert cli.run(["book", "venue", "BBB", "--data", str(folder), "--orders"]) == 1
-    assert "no book of orders of venue BBB had begun by then" in capsys.readouterr().err
+    assert "venue BBB has no order book at that time" in capsys.readouterr().err
     assert cli.run(["book", "venue", "AAA", "--crossed", "match"]) == 2
 
 

@@ -134,7 +134,7 @@ def test_what_a_recovery_moved_aside_is_listed(data_dir: Path) -> None:
     report = verify(data_dir)
     assert report.ok
     assert [problem.text for problem in report.problems] == [
-        "4 bytes that were no valid chunk were moved here by a recovery"
+        "a recovery moved 4 bytes here that were not a valid chunk"
     ]
 
 

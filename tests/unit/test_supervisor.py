@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -11,14 +12,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
+from rich.live import Live
 
 from tickplant.plant import supervisor
-from tickplant.plant.child import ChildPlan
+from tickplant.plant.child import READY_TIMEOUT_S, Child, ChildPlan
+from tickplant.plant.console import LiveView
 from tickplant.plant.plans import Plan
 from tickplant.plant.supervisor import Supervisor
 from tickplant.plant.supervisor_log import SupervisorLog, plant_log
 from tickplant.runtime import config as cfg
 from tickplant.runtime.config import PlantConfig
+from tickplant.runtime.control import Role
 from tickplant.runtime.job_specs import Plant
 from tickplant.runtime.redaction import MASK
 
@@ -49,6 +54,48 @@ def test_a_plant_that_is_up_is_shown_at_once(tmp_path: Path, monkeypatch: pytest
     assert one.run(look) == 0
     assert [running for running, _ in seen[:2]] == [False, True]
     assert seen[1][1] - one.children["one"].ready_s < TICK_S / 2
+
+
+def test_the_live_view_says_whether_the_plant_starts_runs_or_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "support"))
+    plant_id = cfg.plant_id(tmp_path)
+    run_dir = cfg.run_dir(plant_id)
+    plant = Plant(data_dir=str(tmp_path), run_dir=str(run_dir), control=cfg.control_address(run_dir))
+    child = ChildPlan(name="one", role="sim", module="idle_child", spec=Nothing)
+    plan = Plan(plant=plant, plant_id=plant_id, settings=PlantConfig(), rings=[], children=[child])
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=100)
+    hints = ("starting; the first start", "Ctrl-C stores", "stopping: storing the data in flight\x1b")
+    seen: list[str] = []
+    with Live(console=console, auto_refresh=False) as live:
+        view = LiveView("plant", console, live)
+        one = Supervisor(plan, report=view.report)
+
+        def look() -> None:
+            shown.truncate(shown.seek(0))
+            view.show(one)
+            now = next(hint for hint in hints if hint in shown.getvalue())
+            if now not in seen:
+                seen.append(now)
+            if one.running:
+                one.request_stop()
+
+        assert one.run(look) == 0
+        look()
+    assert seen == list(hints)
+
+
+@pytest.mark.parametrize(("role", "hung"), [("feed", True), ("compactor", False)])
+def test_only_a_process_of_the_lowest_priority_may_be_silent_beyond_hang_s(role: Role, hung: bool) -> None:
+    settings = PlantConfig()
+    child = Child(ChildPlan(name="one", role=role, module="idle_child", spec=Nothing), settings)
+    child.pid, child.state = os.getpid(), "starting"
+    child.ready()
+    assert not child.hung(child.seen_s + settings.hang_s - 1)
+    assert child.hung(child.seen_s + settings.hang_s + 1) == hung
+    assert child.hung(child.seen_s + READY_TIMEOUT_S + 1)
 
 
 def test_that_a_child_is_killed_is_said_once_however_long_it_takes_to_end(

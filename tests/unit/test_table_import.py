@@ -77,10 +77,10 @@ def test_parquet_of_any_number_type_is_exact(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "words"),
     [
-        (CSV, {"time_unit": None}, "column 'timestamp' is no ts_event: whole numbers need a unit"),
-        (CSV, {"price_scale": 2}, "column 'price' is no price"),
-        (CSV.replace("sell", "sold"), {}, "column 'side' is no side: 'sold'"),
-        (CSV.replace("amount", "qty"), {}, "has no column 'amount'; there are exchange, timestamp"),
+        (CSV, {"time_unit": None}, "column 'timestamp' is not a valid ts_event: whole numbers need a unit"),
+        (CSV, {"price_scale": 2}, "column 'price' is not a valid price"),
+        (CSV.replace("sell", "sold"), {}, "column 'side' is not a valid side: 'sold'"),
+        (CSV.replace("amount", "qty"), {}, "has no column 'amount'; choose from exchange, timestamp"),
         (CSV.replace("61837.63000001", "99999999999999999999"), {}, "does not fit 63 bits"),
     ],
 )
@@ -97,7 +97,7 @@ def test_what_does_not_fit_is_refused_with_its_column(
 def test_the_command_takes_a_mapping(csv: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     arguments = ["import", str(csv), "--data", str(tmp_path / "data")]
     assert run(arguments) == 2
-    assert "a file needs --venue, --symbol and --map" in capfd.readouterr().err
+    assert "a single file needs --venue, --symbol and --map" in capfd.readouterr().err
     maps = [part for pair in MAPPING.items() for part in ("--map", "=".join(pair))]
     assert run([*arguments, "--venue", "v", "--symbol", "S", "--time-unit", "us", *maps]) == 0
     assert "3 records stored" in capfd.readouterr().out

@@ -145,9 +145,7 @@ def test_polars_has_every_table_and_counts_without_columns(data_dir: Path) -> No
     assert tickplant.polars(data_dir, "trades").head(7).collect().height == 7
     frame = tickplant.polars(data_dir, "trades").select("ts_recv", "recv_ns").collect()
     assert frame["ts_recv"].to_physical().to_list() == frame["recv_ns"].to_list()
-    with pytest.raises(
-        TickplantError, match="there is no table 'tick'; there are ticks, bbo, bars, values, trade_bars"
-    ):
+    with pytest.raises(TickplantError, match="unknown table 'tick'; choose from ticks, bbo, bars, values, trade_bars"):
         tickplant.polars(data_dir, "tick")
 
 

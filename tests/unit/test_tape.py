@@ -8,7 +8,8 @@ from made_records import START_NS, make_ticks
 from numpy.typing import NDArray
 
 from tickplant.derive.derivation import Settings
-from tickplant.engine.core import Feed, _first_sought
+from tickplant.engine.core import _first_sought
+from tickplant.engine.derived_feed import Feed
 from tickplant.instruments import Instrument
 from tickplant.records.layouts import Flag, Kind, Schema, StatusCode
 from tickplant.records.notes import make_statuses

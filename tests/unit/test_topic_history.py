@@ -175,14 +175,14 @@ def test_a_chunk_that_many_topics_ask_for_is_decoded_once_and_memory_is_bounded(
 @pytest.mark.parametrize(
     ("question", "why"),
     [
-        (wire.GetHistory("venue.Y.trade", "feed", 0, 9), "nothing is stored of venue.Y.trade"),
+        (wire.GetHistory("venue.Y.trade", "feed", 0, 9), "the store has no records of venue.Y.trade"),
         (wire.GetHistory(TOPIC, "other", 0, 9), "by 'other'"),
         (wire.GetHistory(TOPIC, "../feed", 0, 9), "by '../feed'"),
-        (wire.GetHistory("venue.X.nothing", "feed", 0, 9), "'nothing' is no channel"),
+        (wire.GetHistory("venue.X.nothing", "feed", 0, 9), "'nothing' is not a channel"),
         (wire.GetHistory("venue", "feed", 0, 9), "is not a topic"),
-        (wire.GetHistory(TOPIC, "feed", 9, 0), "no range of seqs"),
-        (wire.GetHistory(TOPIC, "feed", -1, 0), "no range of seqs"),
-        (wire.GetHistory(TOPIC, "feed", 0, 2**63), "no range of seqs"),
+        (wire.GetHistory(TOPIC, "feed", 9, 0), "is not a range of seqs"),
+        (wire.GetHistory(TOPIC, "feed", -1, 0), "is not a range of seqs"),
+        (wire.GetHistory(TOPIC, "feed", 0, 2**63), "is not a range of seqs"),
     ],
 )
 def test_a_question_that_has_no_answer_is_refused_with_the_reason(

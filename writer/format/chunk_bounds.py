@@ -1,11 +1,12 @@
-"""What the index says of the values in a chunk: the least and greatest price, size, id, length of bars; which series.
+"""Bounds of the values in a chunk, for the index: lowest and highest price, size, id and bar length; and the series.
 
 Does no I/O.
 
-Each schema has up to SLOTS *slots*, a column or a part of one. Prices and sizes of ticks have two: of the rows in which
-they are decimals, and of PLAIN_NUMBERS, in which they are codes and counts. A slot whose low is above its high has no
-value in any row. Of series a slot has bits: bit (number mod 64) where a row is of that series, in low and high alike.
-Values of unsigned columns of 64 bits are stored less 2**63, so that all compare as signed numbers.
+Each schema has up to SLOTS *slots*; a slot is a column or a part of one. Prices and sizes of ticks have two slots: one
+for rows where they are decimals, and one for PLAIN_NUMBERS, where they are codes and counts. A slot whose low is above
+its high has no value in any row. The slot of a series column holds bits, in low and high alike: bit (number mod 64) is
+set if a row belongs to that series. Values of unsigned 64-bit columns are stored minus 2**63, so that all slots compare
+as signed numbers.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from tickplant.records.schemas import PLAIN_NUMBERS
 from tickplant.writer.format.chunk_layout import instrument_bits
 
 Bounds: TypeAlias = NDArray[np.int64]
-"""The lows and the highs of the slots of a schema, shape (2, SLOTS); slots that it does not have are empty."""
+"""The lows and the highs of a schema's slots, shape (2, SLOTS); slots that the schema lacks are empty."""
 
 SLOTS: Final = 6
 
-# Which rows of a column a slot is of.
+# Which rows of a column a slot covers.
 ALL: Final = 0
 DECIMALS: Final = 1
 NOTED: Final = 2
-# All of them, as bits.
+# All rows, as bits.
 BITS: Final = 3
 
 _NOTHING: Final = np.array([[2**63 - 1], [-(2**63)]])
@@ -44,7 +45,7 @@ _NO_KINDS: Final = np.empty(0, np.uint8)
 
 
 class Slot(NamedTuple):
-    """A column, of which of its rows, and whether NO_PRICE is no value there."""
+    """A column, the rows that the slot covers, and whether NO_PRICE counts as no value."""
 
     column: str
     rows: int = ALL
@@ -71,20 +72,21 @@ SLOTS_OF: Final[dict[Schema, tuple[Slot, ...]]] = dict.fromkeys(Schema, ()) | {
     Schema.STATE: (_SERIES,),
     Schema.CHECKPOINT: (*_AMOUNTS, Slot("venue_seq"), Slot("source_seq")),
 }
-"""Stored in indexes, by place: where a schema gets others, so does LAYOUT_OF."""
+"""The slots by position, as indexes store them: whenever a schema's slots change, LAYOUT_OF must change as well."""
 
 _SECOND: Final = (Schema.BAR, Schema.TRADE_BAR, Schema.VALUE, Schema.STATE)
 LAYOUT_OF: Final = dict.fromkeys(Schema, SLOTS) | dict.fromkeys(_SECOND, SLOTS + 1)
-"""What an index entry says of its slots: those of SLOTS_OF. Nothing is used of another, as older indexes have."""
+"""The mark by which an index entry says that its slots are those of SLOTS_OF. Slots under any other mark, as in older
+indexes, are ignored."""
 
 
 def is_unsigned(schema: Schema, slot: Slot) -> bool:
-    """Whether the values of a slot are stored less 2**63."""
+    """Whether the values of a slot are stored minus 2**63."""
     return DTYPES[schema][slot.column] == np.uint64
 
 
 def bounds_of(columns: Mapping[str, NDArray[Any]], schema: Schema) -> Bounds:
-    """The bounds of columns by name, each of shape (rows,)."""
+    """The bounds of these columns, each of shape (rows,)."""
     found = np.repeat(_NOTHING, SLOTS, axis=1)
     kinds = columns.get("kind", _NO_KINDS)
     for place, slot in enumerate(SLOTS_OF[schema]):
@@ -100,15 +102,15 @@ def bounds_of(columns: Mapping[str, NDArray[Any]], schema: Schema) -> Bounds:
 
 
 def series_bits(numbers: NDArray[np.integer]) -> np.int64:
-    """The slot of series of these numbers: a chunk may hold one of them only if it has a bit in common."""
+    """The slot bits of these series: a chunk can hold one of them only if their bits overlap."""
     return np.uint64(instrument_bits(np.unique(numbers))).astype(np.int64)
 
 
 @kernel
 def find_bounds(values: NDArray[np.int64], kinds: NDArray[np.uint8], noted: bool, nullable: bool) -> tuple[int, int]:
-    """The least and the greatest of values: of rows of the kinds PLAIN_NUMBERS or of all others, none of them a CLEAR.
+    """The lowest and highest value among the rows of the kinds PLAIN_NUMBERS (`noted`) or of all others but CLEAR.
 
-    Without `kinds`, an empty array, no row is of PLAIN_NUMBERS. `nullable`: NO_PRICE is no value.
+    If `kinds` is empty, no row is of PLAIN_NUMBERS. `nullable`: NO_PRICE is no value.
     """
     low, high = 2**63 - 1, -(2**63)
     for row in range(len(values)):

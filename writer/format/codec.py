@@ -1,4 +1,4 @@
-"""Records to chunks and back; `chunk_layout` says how a chunk lies on disk. Does no I/O."""
+"""Encodes records as chunks, and decodes them; `chunk_layout` describes a chunk on disk. Does no I/O."""
 
 from __future__ import annotations
 
@@ -70,24 +70,24 @@ _BYTE: Final = np.dtype(np.uint8)
 
 
 def encode_chunk(records: Records, schema: Schema, epoch: int, *, producer: int = 0, level: int = 1) -> bytes:
-    """A chunk of records: see `encode_with_bounds`."""
+    """A chunk of records, as `encode_with_bounds` makes it."""
     return encode_with_bounds(records, schema, epoch, producer=producer, level=level)[0]
 
 
 def encode_with_bounds(
     records: Records, schema: Schema, epoch: int, *, producer: int = 0, level: int = 1
 ) -> tuple[bytes, Bounds]:
-    """Encode 1 to MAX_ROWS records, in the order given, as one chunk; the bounds of its values are for the index.
+    """Encode 1 to MAX_ROWS records, in the given order, as one chunk; also returns the value bounds for the index.
 
     Args:
         records: shape (n,), dtype `DTYPES[schema]`.
-        schema: which layout they have.
-        epoch: of the ring they came through; any u8, told back by the reader.
+        schema: the layout of the records.
+        epoch: epoch of the ring that they came through; any u8, which decoding returns.
         producer: `producer_id` of the producer's name.
-        level: of zstd, 1 to 19.
+        level: zstd level, 1 to 19.
 
     Raises:
-        ValueError: no records, too many, or of another dtype.
+        ValueError: there are no records, too many, or they have another dtype.
     """
     rows = len(records)
     if records.dtype != DTYPES[schema] or records.ndim != 1:
@@ -113,7 +113,7 @@ def encode_with_bounds(
     length = HEADER.itemsize + table.nbytes + len(payload) + TRAILER_BYTES
 
     event_times = columns["ts_event"]
-    if not event_times.all():  # where there is none, it is 0
+    if not event_times.all():  # 0 means no venue time
         event_times = event_times[event_times != 0]
     header = np.zeros((), HEADER)
     header["length_bytes"], header["magic"], header["version"] = length, np.void(MAGIC), VERSION
@@ -132,7 +132,7 @@ def encode_with_bounds(
 
 
 class _Own(threading.local):
-    """What encoding uses again and again, in each thread: fresh memory costs more than what is done in it."""
+    """Working memory of each thread, reused: fresh memory costs more than the work done in it."""
 
     def __init__(self) -> None:
         self.scratch = Scratch()
@@ -150,12 +150,12 @@ _OWN: Final = _Own()
 def decode_chunk(
     buffer: Buffer, offset: int = 0, columns: Sequence[str] | None = None, *, path: Path | str = "chunk"
 ) -> tuple[Records, ChunkHeader, int]:
-    """Decode one chunk; see `ChunkDecoder.decode`. Use a ChunkDecoder for many."""
+    """Decode one chunk, as `ChunkDecoder.decode` does. For many chunks, use a ChunkDecoder."""
     return ChunkDecoder().decode(buffer, offset, columns, path=path)
 
 
 class ChunkDecoder:
-    """Decodes chunks one after another and keeps its working memory. Not thread-safe."""
+    """Decodes chunks, and reuses its working memory. Not thread-safe."""
 
     def __init__(self) -> None:
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_FRAME_BYTES)
@@ -176,17 +176,17 @@ class ChunkDecoder:
 
         Args:
             buffer: holds the chunk, such as a memory-mapped file.
-            offset: where it begins.
-            columns: decode these only; the records have just these fields then, packed, in this order.
+            offset: where the chunk begins.
+            columns: decode only these; the records then have just these fields, packed, in this order.
             path: names the file in errors.
-            origin: place of the buffer in that file, for errors.
+            origin: position of the buffer in that file, for errors.
 
         Returns:
-            The records, shape (rows,), dtype `DTYPES[schema]`; the header; the offset behind the chunk.
+            The records, shape (rows,), dtype `DTYPES[schema]`; the header; the offset after the chunk.
 
         Raises:
-            DamageError: no valid chunk begins there.
-            StoreError: it is of a later version.
+            DamageError: no valid chunk begins at `offset`.
+            StoreError: the chunk is of a later version.
             ValueError: the schema has no such column.
         """
         layout, header = self._checked(buffer, offset, columns, path, origin)
@@ -208,10 +208,10 @@ class ChunkDecoder:
         origin: int = 0,
         into: Callable[[str, int], Column] | None = None,
     ) -> tuple[dict[str, Column], ChunkHeader, int]:
-        """Decode the chunk at `offset` to columns, by name: as `decode`, but no records are put together.
+        """Decode the chunk at `offset` to columns by name: as `decode`, but without assembling records.
 
-        Each array has shape (rows,) and the dtype of its field of `DTYPES[schema]`, and is the caller's own: it is the
-        one that `into` gives for a name and a number of rows, where there is that, else a new one.
+        Each array has shape (rows,) and the dtype of its field in `DTYPES[schema]`, and belongs to the caller. It is
+        the one that `into` returns for a name and a number of rows; without `into`, a new one.
         """
         layout, header = self._checked(buffer, offset, names, path, origin)
         rows, dtype = header.rows, layout.dtype
@@ -275,7 +275,7 @@ class ChunkDecoder:
         room: int,
         memory: Bytes,
     ) -> bool:
-        """Decode a chunk of a single section into memory with room for so many rows. False: not such a chunk."""
+        """Decode a chunk of a single section into memory with `room` rows per column. False: not such a chunk."""
         if header.columns != 1 or header.version == 1:
             return False
         ((number, kind, _, count, stored_bytes),) = directory_of(buffer, offset, header)
@@ -289,7 +289,7 @@ class ChunkDecoder:
                 table, stored = read_section(data, count, header.rows, layout.sections, origins)
                 planes = planes_of(stored, kind, section_bytes(table, header.rows), self._decompressor)
                 return together.restore_together(planes, table, *plan[:5], header.rows, room, memory)
-        except (ValueError, zstandard.ZstdError):  # what decodes column by column says where
+        except (ValueError, zstandard.ZstdError):  # decoding column by column will name the fault
             return False
 
     def _decode(
@@ -302,14 +302,14 @@ class ChunkDecoder:
         path: Path | str,
         origin: int,
     ) -> None:
-        """Fill the wanted columns, by name."""
+        """Fill the wanted columns."""
         check_payload(buffer, offset, header, path=path, origin=origin)
         try:
             with np.errstate(over="ignore"):
                 decode = self._decode_columns if header.version == 1 else self._decode_sections
                 decoded = decode(buffer, offset, header, layout, wanted)
         except (ValueError, KeyError, zstandard.ZstdError) as error:
-            # The checksum matched, so this was written so: a bug of a writer, or a forgery, but never a crash here.
+            # The checksum matched, so these bytes were written: a writer's bug or a forgery, but never a crash here.
             why = f"column {error} is missing" if isinstance(error, KeyError) else str(error)
             raise DamageError(f"the chunk cannot be decoded: {why}", path=path, offset=origin + offset) from error
         for name, column in wanted.items():
@@ -319,7 +319,7 @@ class ChunkDecoder:
     def _decode_sections(
         self, buffer: Buffer, offset: int, header: ChunkHeader, layout: SchemaLayout, wanted: Mapping[str, Column]
     ) -> Mapping[str, Column]:
-        """Fill the wanted columns of a chunk of version 2; returns those that the chunk has, and keys as needed."""
+        """Fill the wanted columns of a version 2 chunk; returns those that the chunk has, with any keys it needed."""
         rows, chunk = header.rows, memoryview(buffer)[offset : offset + header.length_bytes]
         origins, needed = Origins(header.first_seq, header.ts_recv_min), layout.needed(wanted)
         told = self._sections.read(chunk, header.columns, rows, layout.sections, needed, origins)
@@ -352,13 +352,13 @@ class ChunkDecoder:
                 values = self._scratch.column(name, layout.dtype[name], rows)
             restore_column(name, self._sections.columns[place], bits, planes, contexts, values)
             decoded[name] = values
-            del planes  # the next section is decompressed to the same memory, which is in the cache
+            del planes  # frees the memory for the next section to be decompressed into, while it is in the cache
         return decoded
 
     def _decode_columns(
         self, buffer: Buffer, offset: int, header: ChunkHeader, layout: SchemaLayout, wanted: Mapping[str, Column]
     ) -> Mapping[str, Column]:
-        """Fill the wanted columns of a chunk of version 1; returns them and the keys, as far as the chunk has them."""
+        """Fill the wanted columns of a version 1 chunk; returns those that the chunk has, and the keys."""
         start = offset + HEADER.itemsize + header.columns * COLUMN.itemsize
         payload, rows = memoryview(buffer), header.rows
         residuals = self._scratch.column("", _WORD, rows)
@@ -387,9 +387,9 @@ class ChunkDecoder:
 
 
 def warm_up() -> None:
-    """Compile every kernel that encoding and decoding use, or load what was compiled before."""
+    """Compile every kernel of encoding and decoding, or load it from the cache."""
     ticks = np.zeros(8, DTYPES[Schema.TICK])
     for place, name in enumerate(COLUMN_IDS[Schema.TICK]):
         ticks[name] = np.arange(8) * np.arange(8) % (5 + place)
     decode_chunk(encode_chunk(ticks, Schema.TICK, 0))
-    decode_chunk(encode_chunk(np.resize(ticks, SMALL_ROWS), Schema.TICK, 0))  # of several sections
+    decode_chunk(encode_chunk(np.resize(ticks, SMALL_ROWS), Schema.TICK, 0))  # a chunk of several sections

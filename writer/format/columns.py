@@ -1,6 +1,6 @@
-"""The columns of a chunk: their ids, what predicts their rows, and how a section of version 1 is read. Does no I/O.
+"""The columns of a chunk: their ids, what predicts their rows, and how to read a section of version 1. Does no I/O.
 
-`chunk_layout.py` describes the format, `sections.py` has the sections of version 2, `transform.py` the steps.
+`chunk_layout.py` describes the format; `sections.py` has the sections of version 2; `transform.py` the steps.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ COLUMN_IDS: Final[dict[Schema, dict[str, int]]] = {
 """Stored for ever: see `Facts.columns`. Key columns come first, so that they are decoded first."""
 
 KEYS: Final = {schema: facts.keys for schema, facts in FACTS.items()}
-"""Key columns of a group and their width in bits: one 64-bit key, the first column in its highest bits."""
+"""Key columns of a group, with their widths in bits. Together they form a 64-bit key, the first column highest."""
 
 STREAM_SHIFT: Final = {schema: facts.stream_shift for schema, facts in FACTS.items()}
-"""Lowest bits of a group's key that its stream leaves out: bid and ask of one instrument are one stream."""
+"""How many low bits of a group's key its stream ignores: bid and ask of one instrument are one stream."""
 
-# The predictors of `transform.py`, CONTEXT being one of two.
+# The predictors of `transform.py`; CONTEXT is either STREAM or GROUP.
 BASE: Final = transform.BASE
 ROW: Final = transform.ROW
 STREAM: Final = transform.CONTEXT  # the row before in the same stream
@@ -39,7 +39,7 @@ GROUPED: Final = 1 << 2  # rows are sorted by group
 SIGNED: Final = 1 << 3  # zigzag
 HAS_BASE: Final = 1 << 4
 HAS_DIVISOR: Final = 1 << 5
-APART: Final = 1 << 6  # what is no market data is stored behind the planes, as it is
+APART: Final = 1 << 6  # values of rows that are not market data follow the planes, unchanged
 KNOWN_BITS: Final = 0x7F
 
 _NO_ROWS: Final = np.empty(0, np.int32)
@@ -52,9 +52,9 @@ _GAP: Final = np.uint8(Kind.GAP)
 _APART_WORDS: Final = 72
 
 _LENT: Final = 4
-"""Of so many arrays of a name the memory is kept: a reader has a few at hand, or all there are."""
+"""How many arrays of each name are remembered: a reader keeps either a few at a time, or all of them."""
 _UNUSED: Final = 3
-"""References to memory that nobody has: of the list, of the loop, and of the question."""
+"""References to unused memory: from the list, the loop variable, and the call to `getrefcount`."""
 
 
 def type_code(dtype: np.dtype[np.void] | np.dtype[np.integer]) -> int:
@@ -70,17 +70,17 @@ def to_words(column: NDArray[np.integer]) -> transform.Words:
 
 
 def narrowed(words: transform.Words, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
-    """Words as a column of a type, without a copy where that has 8 bytes. Raises ValueError where one is too large."""
+    """Words as a column of this dtype; no copy if it has 8 bytes. Raises ValueError if a word is too large."""
     if dtype.itemsize == 8:
         return words.view(dtype)
-    # All types that are narrower are unsigned.
+    # All narrower types are unsigned.
     if (words > np.uint64(256**dtype.itemsize - 1)).any():
         raise ValueError(f"column {name} holds a number that is too large for it")
     return words.astype(dtype)
 
 
 class Scratch:
-    """Arrays kept from chunk to chunk: fresh memory would cost more, page by page, than what is done in it."""
+    """Arrays kept from chunk to chunk: the page faults of fresh memory cost more than the work done in it."""
 
     def __init__(self) -> None:
         self._words = np.empty((0, 0), np.uint64)
@@ -90,7 +90,7 @@ class Scratch:
     def words(self, count: int, rows: int) -> transform.Words:
         """Shape (at least count, at least rows), to be overwritten."""
         if self._words.shape[0] < count or self._words.shape[1] < rows:
-            # Columns that begin at the same place of their pages would push one another out of the cache.
+            # Columns that begin at the same offset within a page would evict one another from the cache.
             self._words = np.empty((count, (rows + 7) // 8 * 8 + _APART_WORDS), np.uint64)
         return self._words
 
@@ -101,7 +101,7 @@ class Scratch:
         return self._rows[:, :rows]
 
     def column(self, name: str, dtype: np.dtype[Any], rows: int) -> NDArray[Any]:
-        """Shape (rows,), to be overwritten, one of each name."""
+        """Shape (rows,), to be overwritten; one array for each name."""
         known = self._keys.get(name)
         if known is None or len(known) < rows or known.dtype != dtype:
             known = self._keys[name] = np.empty(rows, dtype)
@@ -109,17 +109,17 @@ class Scratch:
 
 
 class Pool:
-    """New arrays for callers to keep, out of memory that no caller has any more.
+    """New arrays for callers to keep, in memory that no caller uses any more.
 
-    Fresh memory costs a page fault for each 4 KiB, 2 us on a virtual machine: more than decoding what goes into it.
-    An array is lent, not given: as long as anything refers to it, or to a part of it, its memory is not used again.
+    Fresh memory costs a page fault for each 4 KiB, 2 us on a virtual machine: more than decoding into it. An array is
+    lent: while anything refers to it, or to a part of it, its memory is not reused.
     """
 
     def __init__(self) -> None:
         self._lent: dict[str, list[NDArray[np.uint8]]] = {}
 
     def array(self, name: str, dtype: np.dtype[Any], rows: int) -> NDArray[Any]:
-        """Shape (rows,), not initialised. `name` is of what has the same size again and again."""
+        """Shape (rows,), uninitialised. Arrays of one `name` should have similar sizes, so that memory is reused."""
         size, known = rows * dtype.itemsize, self._lent.setdefault(name, [])
         for memory in known:
             if sys.getrefcount(memory) == _UNUSED and len(memory) >= size:
@@ -133,9 +133,9 @@ class Pool:
 
 
 class Contexts:
-    """Predecessors and order of the rows of one chunk, worked out when a column first asks for them.
+    """The predecessors and the order of a chunk's rows, computed when a column first needs them.
 
-    `key` gives a key column by its name, of the type of its field; one that is None is 0 in every row.
+    `key` returns a key column by name, with the dtype of its field; None means 0 in every row.
     """
 
     def __init__(self, schema: Schema, key: Callable[[str], NDArray[Any] | None], rows: int, scratch: Scratch) -> None:
@@ -144,14 +144,14 @@ class Contexts:
         self._rows = rows
         self._scratch = scratch.rows(rows)
         self._keys = np.empty(0, np.uint64)
-        self._ends: dict[int, NDArray[np.int64]] = {}  # by place; numbers and order of the rows stand in the scratch
+        self._ends: dict[int, NDArray[np.int64]] = {}  # by place; the rows' numbers and order are in the scratch
         self._linked: set[int] = set()
         self._apart: NDArray[np.int64] | None = None
 
     def _ends_of(self, place: int) -> NDArray[np.int64]:
-        """Where the groups (place 0) or streams (place 1) end in the order of their rows; that is at its place then.
+        """Where the groups (place 0) or streams (place 1) end in the sorted order, which is then in the scratch.
 
-        The order of a single one is the stored one, and is not made.
+        A single group or stream keeps the stored order, and none is computed.
         """
         if place not in self._ends:
             numbers, order = self._scratch[place], self._scratch[4 + place]
@@ -180,7 +180,7 @@ class Contexts:
         return int(predictor == STREAM and STREAM_SHIFT[self._schema] > 0)
 
     def previous(self, predictor: int) -> transform.Rows:
-        """Row that predicts each row, in version 1; empty for predictors that need none."""
+        """The row that predicts each row, in version 1; empty for predictors that use no other row."""
         if predictor < STREAM:
             return _NO_ROWS
         place = self._place(predictor)
@@ -192,28 +192,28 @@ class Contexts:
         return previous
 
     def sorted_by(self, predictor: int) -> tuple[transform.Rows, NDArray[np.int64]]:
-        """Row at each position of the order by stream or group, and where each of those ends.
+        """The row at each position of the order by stream or group, and where each stream or group ends.
 
-        Both are empty where there is only one, so that the order is the stored one.
+        Both are empty if there is only one, so that rows stay in stored order.
         """
         place = self._place(predictor)
         ends = self._ends_of(place)
         return (self._scratch[4 + place], ends) if len(ends) > 1 else (_NO_ROWS, _NO_ENDS)
 
     def firsts(self) -> transform.Rows:
-        """The first row of each group: together they have every key."""
+        """The first row of each group: together, these rows have every key."""
         ends = self._ends_of(0)
         return self._scratch[4][np.concatenate(([0], ends[:-1]))] if len(ends) > 1 else _FIRST_ROW
 
     def apart(self) -> NDArray[np.int64]:
-        """Rows of ticks that are no market data."""
+        """Rows of ticks that are not market data."""
         if self._apart is None:
             kinds = self._key("kind") if self._schema is Schema.TICK else None
             self._apart = _NONE_APART if kinds is None else self._rows_of_kinds(kinds)
         return self._apart
 
     def _rows_of_kinds(self, kinds: NDArray[Any]) -> NDArray[np.int64]:
-        """Rows of STATUS and GAP, in ascending order. A kind is of whole groups, so one row of each is looked at."""
+        """Rows of STATUS and GAP, ascending. All rows of a group have one kind, so one row of each group is checked."""
         first = kinds[self.firsts()]
         groups = np.flatnonzero((first == _STATUS) | (first == _GAP))
         ends = self._ends_of(0)
@@ -226,15 +226,15 @@ class Contexts:
 
 
 def _number(keys: transform.Words, numbers: transform.Rows) -> int:
-    """Number distinct keys by first appearance: into `numbers`; returns how many there are."""
+    """Number distinct keys by first appearance, into `numbers`; returns how many keys there are."""
     size = 256
-    # A table that grows in the loop is 30 times slower.
+    # Retry with a larger table: one that grows inside the kernel's loop is 30 times slower.
     while size <= 16 * max(256, len(keys)):
         count = grouping.number_keys(keys, np.full(size, -1, np.int32), np.empty(size, np.uint64), numbers)
         if count >= 0:
             return count
         size *= 8
-    # Keys that collide in every table were made to: sorting does not care.
+    # Keys that collide in every table were chosen to do so: sorting is immune to that.
     _, firsts, inverse = np.unique(keys, return_index=True, return_inverse=True)
     ranks = np.empty(len(firsts), np.int32)
     ranks[np.argsort(firsts)] = np.arange(len(firsts), dtype=np.int32)
@@ -253,7 +253,7 @@ def decode_column(
 ) -> None:
     """Decode a section of version 1 into `values`; `residuals` is scratch of the same length.
 
-    `decompress` gives the bytes of a frame, of a size. Raises ValueError, ZstdError.
+    `decompress` returns the bytes of a frame, given their number. Raises ValueError, ZstdError.
     """
     rows = len(values)
     base = divisor = start = 0

@@ -1,7 +1,7 @@
-"""What a section of version 2 says of its columns, read by a kernel: Python takes longer than small columns do.
+"""Reads the column descriptions in a section of version 2. In plain Python this would take longer than small columns.
 
-The kernel has a plain reference beside it, `describe_reference`; the property tests hold them equal. Outside numba a
-wrapping operation warns, so callers run under `np.errstate(over="ignore")`.
+The kernel stands next to a plain reference, `describe_reference`; the property tests hold the two equal. Outside numba
+a wrapping operation warns, so callers run under `np.errstate(over="ignore")`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tickplant.writer.format.transform import Bytes, Words
 
 Number: TypeAlias = int | np.signedinteger[Any]
 
-# What a base is stored as the difference from, where that is not the base of a column, by its number.
+# The origin of a base, that is, the number from which it is stored as a difference; other values are column numbers.
 ZERO: Final = -1
 TS_RECV: Final = -2
 FIRST_SEQ: Final = -3
@@ -40,7 +40,7 @@ REASONS: Final = {
 
 _HEADER_BYTES: Final = HEADER.itemsize
 _ENTRY_BYTES: Final = COLUMN.itemsize
-_FIELDS: Final = 7  # of a column that `describe` tells
+_FIELDS: Final = 7  # of a column's description
 _MASK: Final = 2**64 - 1
 _UNKNOWN_BITS: Final = 0xFF & ~KNOWN_BITS
 _NONE: Final = np.uint64(0)
@@ -49,7 +49,7 @@ _ONE: Final = np.uint64(1)
 
 @inlined
 def _varint(data: Bytes, start: int) -> tuple[np.uint64, int]:
-    """A number, and where it ends; -1 where it does not."""
+    """A number, and where it ends; -1 if it has no end."""
     number = _NONE
     for place in range(min(10, len(data) - start)):
         byte = data[start + place]
@@ -68,10 +68,10 @@ def describe(
     ts_recv: np.int64,
     table: Words,
 ) -> int:
-    """Read what a section says of its columns, one for each row of `table`, which gets the fields of `Described`.
+    """Read a section's column descriptions, one into each row of `table`, as the fields of `Described`.
 
-    `rows` is how many the chunk has; `origins` what the base of a column is stored as the difference from, by the
-    column's number. Returns where the planes begin, or one of REASONS.
+    `rows` is the chunk's number of rows; `origins` gives the origin of a column's base, by column number. Returns where
+    the planes begin, or one of REASONS.
     """
     bases = np.zeros(256, np.uint64)
     start = 0
@@ -172,20 +172,20 @@ def describe_sections(
     table: Words,
     sections: NDArray[np.int64],
 ) -> Number:
-    """`describe` for all sections of a chunk, but those that begin with an unknown column or are of one not needed.
+    """`describe` for all sections of a chunk but those that begin with an unknown column, or hold only one not needed.
 
     Args:
-        chunk: from its header on, of which the directory was checked.
-        count: of sections.
-        rows: of the chunk.
-        known: of each number of a column, whether the schema has that.
-        needed: of each number of a column, whether it will be decoded.
+        chunk: the chunk, from its header on; its directory has been checked.
+        count: number of sections.
+        rows: number of rows in the chunk.
+        known: by column number, whether the schema has that column.
+        needed: by column number, whether the column will be decoded.
         origins: as in `describe`.
         first_seq: likewise.
         ts_recv: likewise.
-        table: gets, for each column, the fields of `Described` and the place of its section.
-        sections: gets, for each section that is described, where its planes begin and end as stored, its type, and how
-            many bytes the planes are.
+        table: receives, for each column, the fields of `Described` and the number of its section.
+        sections: receives, for each section described, where its stored planes begin and end, its type, and the size of
+            the planes in bytes.
 
     Returns:
         How many columns are described, or one of REASONS.
@@ -198,7 +198,7 @@ def describe_sections(
         end = start
         for byte in range(4):
             end += np.int64(chunk[entry + 4 + byte]) << np.int64(8 * byte)
-        # Of a single column a section says first which one that is.
+        # A section of a single column begins with that column's number.
         other = width == 1 and end > start and not needed[chunk[start]]
         if known[chunk[entry]] and width > 0 and not other:
             if found + width > len(table):

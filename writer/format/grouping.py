@@ -1,8 +1,8 @@
 """Which rows of a chunk belong together: kernels that number and sort rows by their keys.
 
-Each kernel has a plain reference beside it, `…_reference`; the property tests hold them equal. Outside numba a wrapping
-operation warns, so callers run under `np.errstate(over="ignore")`. Places are unsigned in these loops, since numba
-looks at each other one for being negative.
+Each kernel stands next to a plain reference, `…_reference`; the property tests hold the two equal. Outside numba a
+wrapping operation warns, so callers run under `np.errstate(over="ignore")`. Indices in these loops are unsigned: numba
+checks signed ones for being negative.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _ZERO: Final = np.uint64(0)
 _ONE: Final = np.uint64(1)
 _STRETCHES: Final = np.uint64(4)
 _LAST: Final = np.uint64(3)
-_FEW: Final = 256  # slots: a table that grows is needed seldom
+_FEW: Final = 256  # slots: a larger table is seldom needed
 _COMPARED: Final = 8  # groups
-_SAMPLED: Final = 16  # one row of so many
-_LONG_RUN: Final = 8  # rows: a shorter run costs more by the branch at its end than by the places of its rows
+_SAMPLED: Final = 16  # one row in this many
+_LONG_RUN: Final = 8  # rows: in a shorter run, the branch at its end costs more than placing its rows
 _HASH: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: spreads keys over the table (Knuth, TAOCP 6.4)
 
 
 @kernel
 def join_keys(first: NDArray[Any], second: NDArray[Any], third: NDArray[Any], keys: Words) -> None:
-    """Up to three key columns, of unsigned types, as one word a row; empty ones are left out. The first is highest."""
-    if len(second) and len(third):  # in one pass, as ticks have three
+    """Join up to three unsigned key columns into one word per row, the first one highest; empty ones are skipped."""
+    if len(second) and len(third):  # in one pass, since ticks have three keys
         low, high = np.uint64(8 * third.itemsize), np.uint64(8 * (second.itemsize + third.itemsize))
         for row in range(len(keys)):
             keys[row] = np.uint64(first[row]) << high | np.uint64(second[row]) << low | np.uint64(third[row])
@@ -58,15 +58,15 @@ def join_keys_reference(first: NDArray[Any], second: NDArray[Any], third: NDArra
 
 @kernel
 def number_keys(keys: Words, slots: Rows, names: Words, numbers: Rows) -> int:
-    """Number the distinct keys 0, 1, 2 … by first appearance: each row's goes into `numbers`. Returns how many.
+    """Number the distinct keys 0, 1, 2 … by first appearance, each row's number into `numbers`. Returns how many.
 
-    `slots`, all -1, and `names` are a hash table whose size is a power of two. Where it is too small for the keys, or
-    they collide in it again and again, -1 is returned and the caller tries again with a larger one: a table that grows
-    in the loop is 30 times slower.
+    `slots`, all -1, and `names` form a hash table whose size is a power of two. If it is too small for the keys, or the
+    keys collide too often, the result is -1 and the caller retries with a larger table: one that grows in the loop is
+    30 times slower.
     """
-    mask = np.uint64(len(slots) - 1)  # places are unsigned: numba looks at each other one for being negative
+    mask = np.uint64(len(slots) - 1)  # indices are unsigned: numba checks signed ones for being negative
     count = 0
-    probes = 8 * len(keys) + 1024  # many times as many as keys need that were not made to collide
+    probes = 8 * len(keys) + 1024  # many times more than keys need unless they were chosen to collide
     for row in range(len(keys)):
         key = keys[row]
         slot = ((key * _HASH) >> np.uint64(33)) & mask
@@ -96,7 +96,7 @@ def number_keys_reference(keys: Words, numbers: Rows) -> int:
 
 @kernel
 def link_rows(numbers: Rows, count: int, previous: Rows) -> None:
-    """The nearest earlier row with the same number, or just the row before where there is none (-1 for row 0)."""
+    """For each row, the nearest earlier row with the same number; if none, the row before (-1 for row 0)."""
     last = np.full(count, -1, np.int32)
     for row in range(len(numbers)):
         found = last[numbers[row]]
@@ -115,15 +115,15 @@ def link_rows_reference(numbers: Rows, count: int, previous: Rows) -> None:
 
 @kernel
 def order_by_group(group: Rows, groups: int, order: Rows) -> NDArray[np.int64]:
-    """Rows sorted by group, stably: `order[position]` becomes the row at that position. Returns where groups end.
+    """Sort rows by group, stably: `order[position]` becomes the row at that position. Returns where groups end.
 
-    A counting sort, in which rows of one group wait for one another: each finds its place where the one before has left
-    it. So several stretches of the rows are sorted side by side, each with places of its own.
+    In a counting sort, each row of a group waits for the position that the previous one leaves. So several stretches of
+    the rows are sorted side by side, each with positions of its own, to shorten that chain of dependencies.
     """
     rows = np.uint64(len(group))
     stretch = rows // _STRETCHES
     places = np.zeros((_STRETCHES, groups), np.uint64)
-    if groups <= _COMPARED:  # in vectors of rows, a group at a time
+    if groups <= _COMPARED:  # vectorised over rows, one group at a time
         for number in range(_STRETCHES):
             start = number * stretch
             its_rows = group[start : rows if number == _LAST else start + stretch]
@@ -169,7 +169,7 @@ def order_by_group_reference(group: Rows, groups: int, order: Rows) -> NDArray[n
 
 @part
 def _number_small(first: NDArray[Any], second: NDArray[Any], third: NDArray[Any], numbers: Rows) -> int:
-    """As `number_keys`, by a table of all keys there may be: of one instrument with few kinds and sides. Else -1."""
+    """As `number_keys`, with a table of all possible keys: for one instrument with few kinds and sides. Else -1."""
     if not len(second) or not len(third):
         return -1
     same, most, most_low = True, np.uint64(0), np.uint64(0)
@@ -180,7 +180,7 @@ def _number_small(first: NDArray[Any], second: NDArray[Any], third: NDArray[Any]
         most_low |= np.uint64(third[row])
     if not same or most >= _FEW >> 3 or most_low >= 8:
         return -1
-    for row in range(len(numbers)):  # in vectors, which what follows is not
+    for row in range(len(numbers)):  # vectorised, unlike the loop below
         numbers[row] = np.int32(second[row]) << np.int32(3) | np.int32(third[row])
     known = np.full(_FEW, -1, np.int32)
     count = 0
@@ -198,9 +198,9 @@ def _number_small(first: NDArray[Any], second: NDArray[Any], third: NDArray[Any]
 def sort_groups(
     first: NDArray[Any], second: NDArray[Any], third: NDArray[Any], keys: Words, numbers: Rows, order: Rows
 ) -> NDArray[np.int64]:
-    """`join_keys`, `number_keys` and `order_by_group` in one call; small chunks are many. Returns where groups end.
+    """`join_keys`, `number_keys` and `order_by_group` in one call, for many small chunks. Returns where groups end.
 
-    No end where there are too many keys for a table of a few. Of a single group, `order` is not written.
+    The result is empty if there are too many keys for a small table. For a single group, `order` is not written.
     """
     join_keys(first, second, third, keys)
     count = _number_small(first, second, third, numbers)
@@ -214,16 +214,16 @@ def sort_groups(
 def sort_groups_reference(
     first: NDArray[Any], second: NDArray[Any], third: NDArray[Any], keys: Words, numbers: Rows, order: Rows
 ) -> NDArray[np.int64]:
-    """Plain `sort_groups`, of any number of groups."""
+    """Plain `sort_groups`, for any number of groups."""
     join_keys_reference(first, second, third, keys)
     return order_by_group_reference(numbers, number_keys_reference(keys, numbers), order)
 
 
 @part
 def _in_runs(of_group: Rows, groups: Rows, starts: Words, numbers: Rows, sorted_rows: Rows) -> None:
-    """`order_by_group` of streams whose rows come in long runs: the place of a row waits for no row before it.
+    """`order_by_group` for streams whose rows come in long runs: no row's position waits for that of an earlier row.
 
-    `of_group` has the stream of each group, `starts` where each stream begins in `sorted_rows`.
+    `of_group` holds the stream of each group; `starts` where each stream begins in `sorted_rows`.
     """
     rows, row = np.uint64(len(groups)), _ZERO
     while row < rows:
@@ -241,9 +241,9 @@ def _in_runs(of_group: Rows, groups: Rows, starts: Words, numbers: Rows, sorted_
 def sort_streams(
     keys: Words, shift: np.uint64, groups: Rows, order: Rows, ends: NDArray[np.int64], numbers: Rows, sorted_rows: Rows
 ) -> NDArray[np.int64]:
-    """Number and sort rows by their key without its lowest bits: like `sort_groups`, from the order by the whole key.
+    """Number and sort rows by their keys without the lowest bits: like `sort_groups`, but from the order by whole keys.
 
-    Only the first row of each group is looked at, the rest is known by the number of its group, in `groups`.
+    Only the first row of each group is read: `groups` gives the group of every row.
     """
     names = np.empty(len(ends), np.uint64)
     start = 0
@@ -263,7 +263,7 @@ def sort_streams(
         for group in range(len(ends)):
             stream_ends[of_group[group]] += ends[group] - (ends[group - 1] if group else 0)
         total = 0
-        for stream in range(count):  # `np.cumsum` and `astype` take 17 MB of every process that loads this kernel
+        for stream in range(count):  # `np.cumsum` and `astype` would cost every process that loads this kernel 17 MB
             starts[stream] = total
             total += stream_ends[stream]
             stream_ends[stream] = total

@@ -1,10 +1,9 @@
-"""From planes to values: the steps of `transform.py` backwards, in one pass over a column. Does no I/O.
+"""From planes to values: reverses the steps of `transform.py` in one pass over a column. Does no I/O.
 
-A block of rows at a time is unpacked into the first cache, and goes from there to its place in the column: the numbers
-between are never written to memory. Each kernel has a plain reference beside it, `…_reference`, made of those of
-`transform.py`; the property tests hold them equal. Outside numba a wrapping operation warns, so callers run under
-`np.errstate(over="ignore")`. Places are unsigned in these loops, since numba looks at each other
-one for being negative.
+Rows are unpacked block by block into the first-level cache, and go from there to their places in the column:
+intermediate numbers never reach memory. Each kernel stands next to a plain reference, `…_reference`, made from those of
+`transform.py`; the property tests hold the two equal. Outside numba a wrapping operation warns, so callers run under
+`np.errstate(over="ignore")`. Indices in these loops are unsigned: numba checks signed ones for being negative.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from tickplant.writer.format.transform import Bytes, Rows, Words
 Number: TypeAlias = int | np.signedinteger[Any]
 
 NARROW: Final = 1
-"""A column of a narrow type that must be decoded as words first, which no writer stores."""
+"""The column has a narrow type, but must be decoded as words first: no writer stores such a column."""
 LARGE: Final = 2
 UNSORTED: Final = 3
 MISCOUNTED: Final = 4
@@ -33,10 +32,10 @@ REASONS: Final = {
 }
 
 _BLOCK: Final = 1024  # rows
-_RECORDS: Final = 256  # as many as stay in the first cache
+_RECORDS: Final = 256  # as many as fit in the first-level cache
 _WORD: Final = np.uint64(64)  # bits
 _BYTE: Final = np.uint64(8)
-_NARROW: Final = 4  # bytes: up to these a number is put together in 32 bits, twice as many of them at once
+_NARROW: Final = 4  # bytes: up to this width numbers are assembled in 32 bits, twice as many at once
 _ZERO: Final = np.uint64(0)
 _ONE: Final = np.uint64(1)
 _LOW: Final = np.uint32(1)
@@ -48,7 +47,7 @@ _NO_ROWS: Final = np.empty(0, np.int32)
 def _unpack_block(
     planes: Bytes, rows: int, start: int, width: Number, signed: bool, divisor: np.uint64, narrow: Any, words: Words
 ) -> None:
-    """The numbers of the rows from `start` on into `words`, as many as it has; `narrow` is as long, of 32 bits."""
+    """Fill `words` with the numbers of the rows from `start` on; `narrow` is 32-bit scratch of the same length."""
     count = len(words)
     if width <= _NARROW:
         plane = planes[start : start + count]
@@ -90,12 +89,12 @@ def restore(
     """Decode a column into `values`, shape (rows,), of any unsigned type. Returns 0, NARROW or one of REASONS.
 
     Args:
-        planes: of its section.
-        column: the fields of `Described`, what the section says of it.
-        order: row at each position of the order by stream or group; empty for stored order.
-        ends: where those streams or groups end; empty where `order` is.
-        apart: rows apart.
-        values: where it goes.
+        planes: the planes of its section.
+        column: the fields of `Described`, as the section gives them.
+        order: the row at each position of the order by stream or group; empty for stored order.
+        ends: where those streams or groups end; empty if `order` is.
+        apart: the rows apart.
+        values: receives the column.
     """
     rows = len(values)
     bits, width, base, divisor, start = column[1], np.int64(column[2]), column[3], column[4], np.int64(column[6])
@@ -173,7 +172,7 @@ def restore_reference(
 
 @part
 def _restore_bytes(planes: Bytes, base: np.uint64, values: NDArray[Any]) -> np.uint64:
-    """As `_restore_offsets` where a row is a byte, before and after, and the base too. Returns the largest value."""
+    """As `_restore_offsets`, for one-byte rows, values and base. Returns the largest value, before it wraps."""
     largest = np.uint8(0)
     for row in range(len(values)):
         largest = max(largest, planes[row])
@@ -187,7 +186,7 @@ def _restore_bytes(planes: Bytes, base: np.uint64, values: NDArray[Any]) -> np.u
 def _restore_offsets(
     planes: Bytes, width: Number, signed: bool, divisor: np.uint64, base: np.uint64, order: Rows, values: NDArray[Any]
 ) -> np.uint64:
-    """A column whose prediction is the base. Returns all values or-ed together."""
+    """Restore a column that is predicted by its base. Returns the bitwise or of all values."""
     rows = len(values)
     seen = _ZERO
     all_narrow = np.empty(_BLOCK, np.uint32)
@@ -223,10 +222,11 @@ def _restore_sums(
     ends: NDArray[np.int64],
     values: NDArray[Any],
 ) -> None:
-    """A column in which an earlier row is the prediction: the inverse of `make_residuals` by ROW.
+    """Restore a column that is predicted by earlier rows: the inverse of `make_residuals` with ROW.
 
-    Where groups end, in `ends`, says that the row before in the same group is: of `make_grouped_residuals`. One running
-    sum for each group, since groups are in order of their rows, so the row before a group's first one is there already.
+    With `ends`, where groups end, it is the inverse of `make_grouped_residuals`: the previous row of the group predicts
+    a row. Each group is one running sum. Groups come in the order of their first rows, so the row before a group's
+    first row is already restored.
     """
     rows = len(values)
     all_narrow = np.empty(_BLOCK, np.uint32)
@@ -266,7 +266,7 @@ def _restore_sums(
 
 @kernel
 def add_part(part: NDArray[Any], shift: np.uint64, words: Words) -> None:
-    """Put a narrow column into words that have room for it, `shift` bits up."""
+    """Put a narrow column into its place in words, `shift` bits up."""
     for row in range(len(words)):
         words[row] |= np.uint64(part[row]) << shift
 
@@ -292,7 +292,7 @@ def take_part_reference(words: Words, shift: int, part: NDArray[Any]) -> None:
 
 @kernel
 def interleave(words: Words, records: Words) -> None:
-    """The first of these columns of words, shape (at least k, at least rows), to records of words, shape (rows, k)."""
+    """Columns of words, shape (at least k, at least rows), to records of words, shape (rows, k)."""
     rows, width = records.shape
     place = 0
     while place + 8 <= width:  # a cache line of each record
@@ -323,7 +323,7 @@ def interleave_reference(words: Words, records: Words) -> None:
 
 @kernel
 def separate(records: Words, words: Words) -> None:
-    """The inverse of `interleave`, a block of records at a time: each cache line comes once."""
+    """The inverse of `interleave`, a block of records at a time, so that each cache line is loaded once."""
     rows, width = records.shape
     for start in range(0, rows, _RECORDS):
         end = min(rows, start + _RECORDS)

@@ -1,4 +1,4 @@
-"""What encoding and decoding need to know of each schema, looked up once. Does no I/O."""
+"""What encoding and decoding need to know about each schema, computed once. Does no I/O."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tickplant.writer.format.sections import SectionLayout
 _WORD: Final = np.dtype(np.uint64)
 
 Places: TypeAlias = list[tuple[str, int, np.dtype[Any]]]
-"""Columns with the bytes a row before them, and their type."""
+"""Columns by name, each with its offset in bytes per row, and its dtype."""
 
 
 class SchemaLayout:
-    """What decoding needs to know of a schema, looked up once."""
+    """What encoding and decoding need to know about one schema."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
@@ -31,7 +31,7 @@ class SchemaLayout:
         self.sections = SectionLayout(schema)
         self.codes = {number: type_code(self.dtype[name]) for number, name in self.names.items()}
         self.keys = frozenset(name for name, _ in KEYS[schema])
-        # Records are words of 8 bytes: a column is one of them, or a part of one, so many bits up.
+        # Records are words of 8 bytes: a column is a whole word, or a part of one at some bit offset.
         fields = self.dtype.fields
         places = {name: fields[name][1] for name in self.ids} if fields else {}
         self.wholes = {name: place // 8 for name, place in places.items() if self.dtype[name].itemsize == 8}
@@ -44,14 +44,14 @@ class SchemaLayout:
         self._needed: dict[tuple[str, ...], NDArray[np.bool_]] = {}
 
     def separate(self, records: NDArray[np.void], scratch: Scratch) -> dict[str, NDArray[Any]]:
-        """The columns of records, in the scratch: to be overwritten by those of the next ones."""
+        """The columns of records, in the scratch: the next call overwrites them."""
         rows, width = len(records), self.dtype.itemsize // 8
         words = scratch.words(width, rows)
         restoring.separate(np.ascontiguousarray(records).view(_WORD).reshape(rows, width), words)
         columns = {}
         for name in self.ids:
             if name in self.wholes:
-                # Of a float64 its bits: those of numbers near each other are near each other.
+                # A float64 is stored as its bits: nearby numbers have nearby bits.
                 kind = np.dtype(np.int64) if self.dtype[name].kind == "f" else self.dtype[name]
                 columns[name] = words[self.wholes[name], :rows].view(kind)
             else:
@@ -64,7 +64,7 @@ class SchemaLayout:
         return [(name, place, self.dtype[name]) for name, place in places.items()]
 
     def needed(self, names: Iterable[str]) -> NDArray[np.bool_]:
-        """Of each number of a column, whether it is of one of these, or of a key."""
+        """By column number, whether the column is one of these, or a key."""
         wanted = tuple(names)
         found = self._needed.get(wanted)
         if found is None:
@@ -73,7 +73,7 @@ class SchemaLayout:
         return found
 
     def plan(self, names: tuple[str, ...]) -> tuple[Places, together.Plan]:
-        """Where these columns go in the memory of a chunk."""
+        """Where these columns go in a chunk's memory."""
         found = self._plans.get(names)
         if found is None:
             places = together.side_by_side(self.schema, names)

@@ -1,7 +1,7 @@
 """Sections of a chunk of version 2: columns that share a zstd frame. Does no I/O.
 
-`chunk_layout.py` describes the format of a section, `columns.py` the columns and what predicts their rows,
-`transform.py` has the steps, `codec.py` puts sections into chunks.
+`chunk_layout.py` describes the format of a section; `columns.py` has the columns and what predicts their rows;
+`transform.py` the steps; `codec.py` puts sections into chunks.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from tickplant.writer.format.columns import (
 from tickplant.writer.format.section_frames import FrameMaker
 
 RAW: Final = 0
-"""`type` of a section whose planes stand as they are."""
+"""`type` of a section with uncompressed planes."""
 ZSTD: Final = 1
 """`type` of a section whose planes are a zstd frame."""
 
 SMALL_ROWS: Final = 8192
-"""Chunks of fewer rows are one section: tables of codes for each column would cost more than what they save."""
+"""Chunks of fewer rows are one section: code tables for each column would cost more than they save."""
 
 BASE_FROM: Final = {
     "high": "open",
@@ -50,16 +50,16 @@ BASE_FROM: Final = {
     "ask_price": "bid_price",
     "ask_size": "bid_size",
 }
-"""Whose base a base is stored as the difference from, where that column is in the same section."""
+"""The column whose base is the origin of a column's base, if both are in the same section."""
 
 # Columns that share a section of a large chunk. Those of one event have the same pattern in the grouped order, which
-# zstd finds; ids and flags cost little to read beside the keys.
+# zstd finds; ids and flags cost little to read together with the keys.
 _TOGETHER: Final[dict[Schema, frozenset[str]]] = {
     schema: frozenset((*(name for name, _ in facts.keys), *facts.beside_keys)) for schema, facts in FACTS.items()
 }
 
-# Predictor and order to try for a column; what gives the smallest frame is stored. Measured on the recordings: sizes of
-# levels do better as they are, since a deletion is a 0; for sizes of quotes and for order ids it depends on the venue.
+# Predictors and orders to try for a column; the smallest frame is stored. Measured on the recordings: sizes of levels
+# do best unpredicted, since a deletion is a 0; for sizes of quotes, and for order ids, it depends on the venue.
 _AS_IT_IS: Final = ((BASE, False),)
 _AMOUNT: Final = ((BASE, True), (GROUP, True))
 _OTHERWISE: Final = ((GROUP, True),)
@@ -85,10 +85,10 @@ _CANDIDATES: Final[dict[str, tuple[tuple[int, bool], ...]]] = {
 }
 
 _ALSO: Final[dict[str, tuple[tuple[int, bool], ...]]] = {"price": ((STREAM, True),)}
-"""Tried besides where size counts for more than time: on USD-M prices take 2% less so, on spot 4% more."""
+"""Also tried where size matters more than time: with it, USD-M prices take 2% less, spot prices 4% more."""
 
 _APART_COLUMNS: Final = frozenset({"price", "size", "venue_seq", "order_id"})
-"""Where a STATUS or GAP holds a code or a count, of which a single one would spoil divisor and width of all prices."""
+"""Columns where a STATUS or GAP holds a code or a count: a single one would spoil divisor and width of all prices."""
 
 _NO_ROWS: Final = np.empty(0, np.int32)
 _NO_ENDS: Final = np.empty(0, np.int64)
@@ -97,9 +97,9 @@ _TIMES: Final = ("ts_", "book_ts_")
 
 
 class Described(NamedTuple):
-    """What a section says of a column: id, bits of its transform, bytes a row, base, divisor, rows apart.
+    """The description of a column in a section: id, bits of its transform, bytes per row, base, divisor, rows apart.
 
-    And where its planes begin among those of the section.
+    And the offset of its planes among those of the section.
     """
 
     number: int
@@ -112,7 +112,7 @@ class Described(NamedTuple):
 
 
 class _Candidate(NamedTuple):
-    """A column as it may be stored: what the section says of it, its planes, and the frame of these, if it was made."""
+    """One way to store a column: its description, its planes, and their frame, if it was made."""
 
     column: Described
     planes: bytes
@@ -120,20 +120,20 @@ class _Candidate(NamedTuple):
 
 
 class Origins(NamedTuple):
-    """What bases are near, from the header of the chunk."""
+    """The origins of bases that come from the chunk's header."""
 
     first_seq: int
     ts_recv: int
 
     def of(self, name: str, bases: Mapping[str, int]) -> int:
-        """The number that a column's base is stored as the difference from; `bases` are those before it."""
+        """The number from which a column's base is stored as a difference; `bases`: those of the columns before it."""
         if name.startswith(_TIMES):
             return self.ts_recv
         return self.first_seq if name == "seq" else bases.get(BASE_FROM.get(name, ""), 0)
 
 
 def shared_sections(schema: Schema, rows: int) -> list[list[str]]:
-    """The columns of each section of a chunk of so many rows; the keys are in the first."""
+    """The columns of each section of a chunk with this many rows; the keys are in the first section."""
     names = list(COLUMN_IDS[schema])
     if rows < SMALL_ROWS:
         return [names]
@@ -152,7 +152,7 @@ def encode_section(
     origins: Origins,
     frames: FrameMaker,
 ) -> tuple[int, int, bytes]:
-    """`(type, columns, bytes)` of a section of these columns; those that are 0 in every row are left out."""
+    """`(type, columns, bytes)` of a section of these columns; a column that is 0 in every row is left out."""
     told, bases, stored = bytearray(), dict[str, int](), list[_Candidate]()
     for name, column in columns.items():
         candidate = _describe(schema, name, column, contexts, frames)
@@ -165,7 +165,7 @@ def encode_section(
     frame = stored[0].frame if len(stored) == 1 else b""
     if planes and not frame:
         rows = len(next(iter(columns.values())))
-        # Columns that share a section have one-byte planes of like patterns, and do better as they are.
+        # Columns that share a section have one-byte planes of similar patterns, and compress better together.
         by_plane = frames.thorough and rows >= SMALL_ROWS and len(stored) == 1
         frame = frames.frame_of_planes(planes, stored[0].column.width, rows) if by_plane else frames.frame(planes)
     packed = len(frame) < len(planes)
@@ -185,7 +185,7 @@ def _tell(column: Described, origin: int) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """LEB128: seven bits a byte, the lowest first, 0x80 where more follow."""
+    """LEB128: seven bits per byte, the lowest first; 0x80 is set if more follow."""
     made = bytearray()
     while number >= 0x80:
         made.append(number & 0x7F | 0x80)
@@ -197,7 +197,7 @@ def _varint(number: int) -> bytes:
 def _describe(
     schema: Schema, name: str, column: NDArray[np.integer], contexts: Contexts, frames: FrameMaker
 ) -> _Candidate:
-    """The candidate for this column that becomes smallest."""
+    """The smallest candidate for this column."""
     values, number = to_words(column), COLUMN_IDS[schema][name]
     if transform.is_progression(values):
         step = int(values[1] - values[0]) if len(values) > 1 else 0
@@ -226,7 +226,7 @@ def _describe(
         found.append(_Candidate(described, planes.tobytes() + kept))
     if len(found) == 1 or found[0] == found[1]:
         return found[0]
-    if len(values) > SMALL_ROWS or frames.thorough:  # the frame of the best is made with the section
+    if len(values) > SMALL_ROWS or frames.thorough:  # the frame of the best one is made with the section
         sizes = [frames.likely_bytes(planes, described.width, len(values)) for described, planes, _ in found]
         return found[sizes.index(min(sizes))]
     made = [frames.frame(candidate.planes) for candidate in found]
@@ -242,9 +242,9 @@ def _described(number: int, bits: int, width: int, base: int, divisor: int, apar
 def _residuals(
     values: transform.Words, predictor: int, *, grouped: bool, base: int, contexts: Contexts, residuals: transform.Words
 ) -> int:
-    """Steps 1 and 2, into `residuals`; returns the bits that say which."""
+    """Steps 1 and 2, into `residuals`; returns the transform bits for them."""
     order, ends = contexts.sorted_by(STREAM if predictor == STREAM else GROUP) if grouped else (_NO_ROWS, None)
-    if ends is None or not len(order):  # of a single group, the one before is the row before
+    if ends is None or not len(order):  # in a single group, the predecessor is the row before
         predictor = min(predictor, ROW)
         transform.make_residuals(values, predictor, np.uint64(base), _NO_ROWS, _NO_ROWS, residuals)
         return predictor
@@ -256,7 +256,10 @@ def _residuals(
 
 
 def _without(values: transform.Words, apart: NDArray[np.int64]) -> transform.Words:
-    """A copy in which the rows apart, which are not all, have the value of the nearest other row before, else after."""
+    """A copy in which each row apart has the value of the nearest other row before it, or else after it.
+
+    At least one row must not be apart.
+    """
     nearest = np.arange(len(values))
     nearest[apart] = -1
     first = int(np.argmax(nearest >= 0))
@@ -268,7 +271,7 @@ def _without(values: transform.Words, apart: NDArray[np.int64]) -> transform.Wor
 
 
 class SectionLayout:
-    """What the description of a column needs to know of a schema, by the column's number."""
+    """What reading column descriptions needs to know about a schema, by column number."""
 
     def __init__(self, schema: Schema) -> None:
         ids = COLUMN_IDS[schema]
@@ -287,7 +290,7 @@ class SectionLayout:
 def read_section(
     data: memoryview, count: int, rows: int, layout: SectionLayout, origins: Origins
 ) -> tuple[transform.Words, memoryview]:
-    """What a section says of its `count` columns, shape (count, fields of `Described`), and its planes as stored.
+    """The descriptions of a section's `count` columns, shape (count, fields of `Described`), and its stored planes.
 
     Raises ValueError.
     """
@@ -300,7 +303,7 @@ def read_section(
 
 
 def section_bytes(table: transform.Words, rows: int) -> int:
-    """How many bytes the planes of a section's columns are, without zstd."""
+    """The size of the planes of a section's columns in bytes, before zstd."""
     if not len(table):
         return 0
     _, _, width, _, _, apart, start = table[-1].tolist()
@@ -333,10 +336,10 @@ def decompress(frame: memoryview, size: int, decompressor: zstandard.ZstdDecompr
 
 
 class Sections:
-    """The sections of one chunk after another.
+    """Reads the sections of one chunk after another.
 
     Attributes:
-        columns: what they say, a row for each column: the fields of `Described`, and the place of the section.
+        columns: a row for each column of the last chunk: the fields of `Described`, and the number of its section.
     """
 
     def __init__(self) -> None:
@@ -346,9 +349,9 @@ class Sections:
     def read(
         self, chunk: memoryview, count: int, rows: int, layout: SectionLayout, needed: NDArray[np.bool_], near: Origins
     ) -> list[list[int]]:
-        """The rows of `columns` of a chunk: of the numbers `needed`, and of others beside them. Raises ValueError."""
+        """The rows of `columns` for a chunk: those `needed`, and others in the same sections. Raises ValueError."""
         data = np.frombuffer(chunk, np.uint8)
-        data.flags.writeable = False  # as of every chunk: the kernel is compiled for one type
+        data.flags.writeable = False  # for every chunk alike: the kernel is compiled for one type
         first_seq, ts_recv = np.uint64(near.first_seq), np.int64(near.ts_recv)
         found = describing.describe_sections(
             data, count, rows, layout.known, needed, layout.origins, first_seq, ts_recv, self.columns, self._sections
@@ -359,7 +362,7 @@ class Sections:
         return told
 
     def planes(self, chunk: memoryview, place: int, decompressor: zstandard.ZstdDecompressor) -> transform.Bytes:
-        """The planes of the section at a place. Raises ValueError, ZstdError."""
+        """The planes of section number `place`. Raises ValueError, ZstdError."""
         begin, end, kind, size = self._sections[place].tolist()
         return planes_of(chunk[begin:end], kind, size, decompressor)
 
@@ -367,14 +370,14 @@ class Sections:
 def restore_column(
     name: str, column: transform.Words, bits: int, planes: transform.Bytes, contexts: Contexts, values: NDArray[Any]
 ) -> None:
-    """Decode a column of a section into `values`, which has the type of its field. Raises ValueError.
+    """Decode a column of a section into `values`, which has the dtype of its field. Raises ValueError.
 
     Args:
-        name: of the column.
+        name: the column's name.
         column: the fields of `Described`.
-        bits: the second of those.
-        planes: of the section.
-        contexts: of the chunk.
+        bits: the second of those fields.
+        planes: the planes of the section.
+        contexts: the contexts of the chunk.
         values: shape (rows,).
     """
     order, ends = _NO_ROWS, _NO_ENDS

@@ -1,8 +1,9 @@
-"""A chunk whose columns share one section, restored by one call. Does no I/O.
+"""Restores a chunk whose columns share one section in a single call. Does no I/O.
 
-With a call for each column, a small chunk costs more in calls than in work. What `codec.py` does column by column for
-any chunk is the reference; the property tests hold both equal. Where a chunk is not what a writer makes, the kernel
-leaves it to that. Outside numba a wrapping operation warns, so callers run under `np.errstate(over="ignore")`.
+With a call for each column, a small chunk costs more in calls than in work. The reference is the column-by-column
+decoder in `codec.py`, which handles any chunk; the property tests hold the two equal. If a chunk is not one that a
+writer makes, the kernel leaves it to that decoder. Outside numba a wrapping operation warns, so callers run under
+`np.errstate(over="ignore")`.
 """
 
 from __future__ import annotations
@@ -38,18 +39,18 @@ _MARKED: Final = np.uint64(APART)
 
 
 class Plan(NamedTuple):
-    """Where columns go in the memory of a chunk: `starts` times the room for rows is the byte at which one begins."""
+    """Where columns go in a chunk's memory: a column begins at byte `starts` times the room for rows."""
 
-    starts: NDArray[np.int64]  # by column number; -1: it is not decoded
-    sizes: NDArray[np.int64]  # by column number: bytes of a row; 0: there is no such column
-    keys: NDArray[np.int64]  # column numbers, the highest bits of a key first; all of them are decoded
-    shift: np.uint64  # lowest bits of a key that its stream leaves out
-    kind: int  # number of the column that says which rows are no market data; -1: there is none
+    starts: NDArray[np.int64]  # by column number; -1: the column is not decoded
+    sizes: NDArray[np.int64]  # by column number, bytes per row; 0: there is no such column
+    keys: NDArray[np.int64]  # numbers of the key columns, the highest bits of a key first; all are decoded
+    shift: np.uint64  # how many low bits of a key its stream ignores
+    kind: int  # number of the column that tells which rows are not market data; -1: there is none
     row_bytes: int
 
 
 def plan(schema: Schema, places: dict[str, int]) -> Plan:
-    """Columns at these places, bytes a row before them; keys that have none come behind."""
+    """The plan for columns at these offsets, in bytes per row; keys without an offset come last."""
     ids, dtype = COLUMN_IDS[schema], DTYPES[schema]
     starts, sizes = np.full(256, -1, np.int64), np.zeros(256, np.int64)
     end = max((place + dtype[name].itemsize for name, place in places.items()), default=0)
@@ -61,7 +62,7 @@ def plan(schema: Schema, places: dict[str, int]) -> Plan:
             places = places | {name: end}
             end += dtype[name].itemsize
     for name, place in places.items():
-        if name in ids:  # what has no number is not stored
+        if name in ids:  # a column without a number is not stored
             starts[ids[name]] = place
     kind = ids["kind"] if schema is Schema.TICK else _NO_KIND
     numbers = np.array([ids[name] for name in keys])
@@ -69,7 +70,7 @@ def plan(schema: Schema, places: dict[str, int]) -> Plan:
 
 
 def side_by_side(schema: Schema, names: Sequence[str], end: int = 0) -> dict[str, int]:
-    """Places of these columns from `end` on, one behind the other."""
+    """Offsets of these columns, one after another, starting at `end`."""
     places = {}
     for name in dict.fromkeys(names):
         places[name] = end
@@ -79,7 +80,7 @@ def side_by_side(schema: Schema, names: Sequence[str], end: int = 0) -> dict[str
 
 @part
 def _rows_apart(memory: Bytes, start: int, rows: int) -> NDArray[np.int64]:
-    """Rows whose kind, in the bytes from `start` on, is no market data; none where there are no kinds."""
+    """Rows whose kind, in the bytes from `start` on, is not market data; empty if `start` is negative."""
     count = 0
     if start >= 0:
         for row in range(rows):
@@ -107,10 +108,10 @@ def restore_together(
     room: int,
     memory: Bytes,
 ) -> bool:
-    """Decode the columns of a section into `memory`, which has `room` rows, a multiple of 8, for each of them.
+    """Decode the columns of a section into `memory`, which has `room` rows, a multiple of 8, for each column.
 
-    `table` has what the section says of them, the fields of `Described`, the rest is a `Plan`. Returns False where that
-    is not possible, for reasons that the way column by column finds.
+    `table` holds the fields of `Described` for each; the other arguments are a `Plan`. Returns False if this fails: the
+    column-by-column decoder then finds the reason.
     """
     seen = np.zeros(256, np.bool_)
     words = np.empty(rows, np.uint64)

@@ -1,15 +1,15 @@
-"""Column transforms: what makes a column of integers small before zstd.
+"""Column transforms, which make a column of integers small before zstd.
 
-A column of `n` rows is always worked on as 64-bit words, all arithmetic modulo 2**64, so every value of every integer
-type survives. In order:
+A column of `n` rows is always handled as 64-bit words, with all arithmetic modulo 2**64, so every value of every
+integer type survives. The steps, in order:
 
 1. residual   value minus a prediction: a base, or the value of an earlier row
-2. order      rows in stored order, or stably sorted by group, which puts like beside like
-3. divisor    residuals over their greatest common divisor (Binance sizes are multiples of 1000 at scale 8)
+2. order      rows in stored order, or stably sorted by group, which brings similar rows together
+3. divisor    residuals divided by their greatest common divisor (Binance sizes are multiples of 1000 at scale 8)
 4. zigzag     signed residuals become small unsigned numbers: 0, -1, 1, -2 … -> 0, 1, 2, 3 …
-5. planes     the narrowest width in bytes that holds them all, byte by byte: all lowest bytes first, then the next
+5. planes     the narrowest width in bytes that holds all numbers, byte by byte: all lowest bytes first, then the next
 
-Each kernel has a plain reference beside it, `…_reference`; the property tests hold them equal. Outside numba a
+Each kernel stands next to a plain reference, `…_reference`; the property tests hold the two equal. Outside numba a
 wrapping operation warns, so callers run under `np.errstate(over="ignore")`.
 """
 
@@ -40,7 +40,7 @@ _ONE: Final = np.uint64(1)
 _TWO: Final = np.uint64(2)
 _SIGN: Final = np.uint64(63)
 _ALL: Final = np.uint64(2**64 - 1)
-_BLOCK: Final = 1024  # rows worked on at a time, so that they stay in the first cache
+_BLOCK: Final = 1024  # rows handled at a time, so that they stay in the first-level cache
 
 
 @kernel
@@ -99,7 +99,7 @@ def make_residuals_reference(
 def restore_values(
     residuals: Words, predictor: int, base: np.uint64, previous: Rows, order: Rows, values: Words
 ) -> None:
-    """The inverse of `make_residuals`, into `values`, which may be `residuals` where `order` is empty."""
+    """The inverse of `make_residuals`, into `values`, which may be `residuals` itself if `order` is empty."""
     rows = len(values)
     if len(order):
         for position in range(rows):
@@ -143,9 +143,9 @@ def restore_values_reference(
 def make_grouped_residuals(
     values: Words, base: np.uint64, order: Rows, ends: NDArray[np.int64], residuals: Words
 ) -> None:
-    """Steps 1 and 2 of a chunk of version 2: each row less the one before in its group, in the grouped order.
+    """Steps 1 and 2 for a chunk of version 2: each row minus its predecessor in the group, in grouped order.
 
-    The first row of a group is predicted by the row before it, row 0 by the base.
+    The row stored before the first row of a group predicts it; the base predicts row 0.
     """
     position = 0
     for group in range(len(ends)):
@@ -171,7 +171,7 @@ def make_grouped_residuals_reference(
 def restore_grouped_values_reference(
     residuals: Words, base: int, order: Rows, ends: NDArray[np.int64], values: Words
 ) -> None:
-    """The inverse of `make_grouped_residuals`, plain; `restoring.py` has the kernel."""
+    """The plain inverse of `make_grouped_residuals`; `restoring.py` has the kernel."""
     words, rows, starts = residuals.tolist(), order.tolist(), {0, *ends.tolist()}
     for position, row in enumerate(rows):
         before = rows[position - 1] if position not in starts else row - 1
@@ -180,16 +180,16 @@ def restore_grouped_values_reference(
 
 @inlined
 def _exact(divisor: np.uint64) -> tuple[np.uint64, np.uint64, np.uint64]:
-    """`(shift, inverse, limit)`: what an exact division is made of, since one by `//` takes 30 times as long.
+    """`(shift, inverse, limit)` for exact division, since `//` takes 30 times as long.
 
-    A multiple, shifted down, times the inverse of the odd part modulo 2**64 is the quotient. What is no multiple has
-    bits that are shifted out, or becomes larger than the limit.
+    A multiple, shifted down, times the inverse of the divisor's odd part modulo 2**64, is the quotient. A number that
+    is not a multiple loses bits in the shift, or exceeds the limit.
     """
     shift = _ZERO
     while not divisor & _ONE:
         divisor >>= _ONE
         shift += _ONE
-    inverse = divisor  # right in 3 bits; each step doubles them
+    inverse = divisor  # correct in 3 bits; each step doubles their number
     for _ in range(5):
         inverse *= _TWO - divisor * inverse
     return shift, inverse, _ALL // divisor
@@ -199,7 +199,7 @@ def _exact(divisor: np.uint64) -> tuple[np.uint64, np.uint64, np.uint64]:
 def measure(residuals: Words) -> tuple[np.uint64, np.uint64, bool]:
     """`(divisor, largest, signed)` of residuals read as signed numbers: gcd and maximum of their absolute values.
 
-    The divisor of residuals that are all zero is 1.
+    If all residuals are zero, the divisor is 1.
     """
     divisor = shift = inverse = limit = low_bits = _ZERO
     largest = every = _ZERO
@@ -234,9 +234,9 @@ def measure_reference(residuals: Words) -> tuple[int, int, bool]:
 
 
 def width_of(largest: int, divisor: int, *, signed: bool) -> int:
-    """Bytes that the largest number of step 4 takes, from what `measure` said."""
+    """The width in bytes of the largest number after step 4, from the results of `measure`."""
     quotient = largest // divisor
-    # The doubled -2**63 is still a word, since zigzag makes it odd and one less.
+    # Zigzag maps -2**63 to 2**64 - 1, which still fits a word.
     return min(8, max(1, (quotient.bit_length() + signed + 7) // 8))
 
 
@@ -271,7 +271,7 @@ def unpack(planes: Bytes, divisor: np.uint64, signed: bool, width: int, residual
     """The inverse of `pack`, into `residuals`."""
     rows = len(residuals)
     for start in range(0, rows, _BLOCK):
-        # Slices, since numba cannot vectorise an index that it must check for being negative.
+        # Slices: numba cannot vectorise indexing when it must check indices for being negative.
         words = residuals[start : start + _BLOCK]
         plane = planes[start : start + _BLOCK]
         for row in range(len(words)):

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from tickplant.books.fold_kernels import (
     MATCHING,
     MOST,
-    POSITION,
     SCATTERED,
-    is_packed,
+    begun,
+    is_plain,
     level_arrays,
     memory_at,
     order_arrays,
     out_of,
-    packed,
     stopped,
     tally_of,
+    ticks_of,
 )
 from tickplant.books.level_kernels import DONE, LIVE, SAMPLES_FULL, STALE, apply_ticks
 from tickplant.books.level_runs import copy_levels
@@ -217,24 +217,25 @@ def follow(
 
 @kernel
 def sample_levels(
-    ticks: Any, address: int, samples: Records, levels: Integers, progress: Integers, followers: Records
+    memory: int, ticks: int, samples: Records, levels: Integers, progress: Integers, followers: Records
 ) -> int:
     """`fold_kernels.fold_levels`, and each sample taken before its tick; see there, and `BookSamples`.
 
     Returns:
-        As there; minus SAMPLES_FULL where `levels` is too small.
+        As there, but no object; minus SAMPLES_FULL where `levels` is too small.
     """
-    if not is_packed(ticks):
+    words = memory_at(memory)
+    if not is_plain(ticks, words):
         return -SCATTERED
-    records, memory = packed(ticks), memory_at(address)
-    books, sides, keys, sizes, hints = level_arrays(memory)
-    position, written = memory[POSITION], 0
-    out, tally = out_of(memory), tally_of(memory)
+    records = ticks_of(ticks)
+    books, sides, keys, sizes, hints = level_arrays(words)
+    position, written = begun(words), 0
+    out, tally = out_of(words), tally_of(words)
     while True:
         taken = progress[TAKEN]
         end = samples[taken]["before"] if taken < len(samples) else len(records)
         position, more, reason = apply_ticks(
-            records[:end], position, books, sides, keys, sizes, hints, memory[MOST], out[written:], tally
+            records[:end], position, books, sides, keys, sizes, hints, words[MOST], out[written:], tally
         )
         written += more
         if reason != DONE or taken == len(samples):
@@ -247,28 +248,29 @@ def sample_levels(
                 reason = SAMPLES_FULL
                 break
         progress[TAKEN] += 1
-    result: int = stopped(memory, position, written, reason)
+    result: int = stopped(words, position, written, reason)
     return result
 
 
 @kernel
 def sample_orders(
-    ticks: Any, address: int, samples: Records, levels: Integers, progress: Integers, followers: Records
+    memory: int, ticks: int, samples: Records, levels: Integers, progress: Integers, followers: Records
 ) -> int:
     """`fold_kernels.fold_orders`, and each sample taken as by `sample_levels`."""
-    if not is_packed(ticks):
+    words = memory_at(memory)
+    if not is_plain(ticks, words):
         return -SCATTERED
-    records, memory = packed(ticks), memory_at(address)
-    books, sides, keys, places, hints = level_arrays(memory)
-    prices, orders, table, used = order_arrays(memory)
+    records = ticks_of(ticks)
+    books, sides, keys, places, hints = level_arrays(words)
+    prices, orders, table, used = order_arrays(words)
     pools = books, sides, keys, places, hints, prices, orders, table, used
-    position, written = memory[POSITION], 0
-    out, tally = out_of(memory), tally_of(memory)
+    position, written = begun(words), 0
+    out, tally = out_of(words), tally_of(words)
     while True:
         taken = progress[TAKEN]
         end = samples[taken]["before"] if taken < len(samples) else len(records)
         position, more, reason = apply_orders(
-            records[:end], position, *pools, memory[MOST], memory[MATCHING] != 0, out[written:], tally
+            records[:end], position, *pools, words[MOST], words[MATCHING] != 0, out[written:], tally
         )
         written += more
         if reason != DONE or taken == len(samples):
@@ -288,5 +290,5 @@ def sample_orders(
                     prices, orders, used[JOINED], levels[row : row + 2],
                 )  # fmt: skip
         progress[TAKEN] += 1
-    result: int = stopped(memory, position, written, reason)
+    result: int = stopped(words, position, written, reason)
     return result

@@ -18,15 +18,12 @@ from tickplant.books import level_kernels as k
 from tickplant.books.book_samples import BookSamples
 from tickplant.books.level_runs import SIDE
 from tickplant.records.arrays import grown, joined
-from tickplant.records.layouts import BBO, TICK, Flag, GapCause, Kind, Side
+from tickplant.records.layouts import BBO, NO_PRICE, TICK, Flag, GapCause, Kind, Side
 from tickplant.records.notes import make_gaps
 
 Records = NDArray[np.void]
 
 NOTHING: Final = np.zeros(0, BBO)  # making one costs as much as a kernel
-SCATTERED_TICKS: Final = np.zeros(4, TICK)[::2]
-"""Of the type that `fold` is compiled for, which takes any."""
-
 _OUT_RECORDS: Final = 1024
 _FIRST_LEVELS: Final = 64  # room that a side starts with; doubled when half of it is used
 
@@ -38,7 +35,7 @@ class Runs:
         self.sides = np.zeros((0, 2), SIDE)
         self.keys = np.zeros(4096, np.int64)
         self.values = np.zeros(4096, np.int64)
-        self.hints = np.zeros(4096, np.int32)
+        self.hints = np.zeros(4096, np.uint16)
         self._used = 0  # of the pools
         self._free: dict[int, list[int]] = {}  # rooms given back, by size
 
@@ -57,8 +54,7 @@ class Runs:
 
     def grow(self, instrument_id: int, side: int) -> None:
         """Move one side to a room twice as large. Asked for when half of it is used, so bounds on levels bound it."""
-        run = self.sides[instrument_id, side]
-        base, room, start, count = (int(run[name]) for name in ("base", "room", "start", "count"))
+        base, room, start, count, alive, _, last, moved = self.sides[instrument_id, side].item()
         new_room = max(_FIRST_LEVELS, 2 * room)
         new_base = self._take(new_room)
         new_start = new_base + (new_room - count) // 2
@@ -66,8 +62,9 @@ class Runs:
             pool[new_start : new_start + count] = pool[start : start + count]
         if room:
             self._free.setdefault(room, []).append(base)
-        run["base"], run["room"], run["start"] = new_base, new_room, new_start
-        run["end"] = new_start + count
+        self.sides[instrument_id, side] = (
+            new_base, new_room, new_start, count, alive, new_start + count, last, moved
+        )  # fmt: skip
 
     def _take(self, room: int) -> int:
         """Base of a free room."""
@@ -93,12 +90,13 @@ class BookStates(ABC):
         self._runs = Runs()
         self._names = tuple(tally)
         self._tally = np.zeros(m.TALLIES, np.int64)
-        self._memory = np.zeros(m.WORDS, np.int64)
-        self._words = self._memory.data  # ten times as fast, for one word
-        self.address: int = self._memory.ctypes.data
-        """Of what the kernels work in: addresses and lengths of all that is here, see `fold_kernels`."""
-        self._begin = 0
-        self._out = NOTHING
+        self.memory: NDArray[np.int64] = np.zeros(m.WORDS, np.int64)
+        """What the kernels work in: addresses and lengths of all that is here, see `fold_kernels`."""
+        self.address: int = self.memory.ctypes.data
+        self._words = self.memory.data  # ten times as fast, for one word
+        self._words[m.ARRAY] = id(np.ndarray)
+        self.out = NOTHING
+        """Where kernels write BBO, each place once; see `fold_kernels.PLACE_BITS`."""
         self._renew_out()
         self.reserve(63)
 
@@ -120,7 +118,7 @@ class BookStates(ABC):
     @property
     def memory_bytes(self) -> int:
         """Allocated for books and what is in them."""
-        return self._books.nbytes + self._out.nbytes + self._runs.memory_bytes
+        return self._books.nbytes + self.out.nbytes + self._runs.memory_bytes
 
     def reserve(self, instrument_id: int) -> None:
         """Have a book for every id up to this one. Ids count up from 1, so memory follows the instrument table."""
@@ -130,7 +128,9 @@ class BookStates(ABC):
         new = 1 << instrument_id.bit_length()
         self._books = grown(self._books, new)
         self._runs.sides = grown(self._runs.sides, new)
-        k.reset(self._books[old:])
+        new_books = self._books[old:]  # which nobody has described
+        new_books["bid_price"] = new_books["ask_price"] = NO_PRICE
+        new_books["flags"] = Flag.STALE
         self._note_addresses()
 
     def apply(self, ticks: Records, samples: BookSamples | None = None) -> Records:
@@ -148,14 +148,12 @@ class BookStates(ABC):
     def _run(self, ticks: Records, samples: BookSamples | None) -> int:
         """Call the kernel."""
         if samples is None:
-            return self.fold(ticks, self.address)
-        return self.fold_and_sample(ticks, self.address, *samples.arguments)
+            return self.fold(ticks)
+        return self.fold_and_sample(id(self.memory), id(ticks), *samples.arguments)
 
     def said(self) -> Records:
-        """The BBO records that kernels have written since this was asked last."""
-        begin = self._begin
-        end = self._begin = self._words[m.OUT_BEGIN]
-        return self._out[begin:end]
+        """The BBO records that this batch has led to since the room for them was renewed."""
+        return self.out[self._words[m.BATCH] : self._words[m.OUT_BEGIN]]
 
     def finish(self, ticks: Records, result: int, samples: BookSamples | None = None) -> Records:
         """Give a kernel what it has stopped for, `result`, until it has taken all. Returns what it has said."""
@@ -164,7 +162,9 @@ class BookStates(ABC):
             while result < 0:
                 position = self._words[m.POSITION]
                 if result == -m.SCATTERED:
-                    ticks = ticks.copy()
+                    ticks = np.array(ticks, TICK)
+                elif result == -m.PAUSED:
+                    pass
                 elif result == -k.OUTPUT_FULL:
                     parts.append(self.said())
                     self._renew_out()
@@ -173,8 +173,8 @@ class BookStates(ABC):
                 elif result == -k.NEW_INSTRUMENT:
                     self.reserve(int(ticks[position]["instrument"]))
                 elif result == -k.SIDE_FULL:
-                    keys = self._runs.keys
-                    self._runs.grow(int(ticks[position]["instrument"]), int(ticks[position]["side"]) - 1)
+                    keys, tick = self._runs.keys, ticks[position]
+                    self._runs.grow(int(tick["instrument"]), int(tick["side"]) - 1)
                     if self._runs.keys is not keys:
                         self._note_addresses()
                 else:
@@ -183,13 +183,14 @@ class BookStates(ABC):
                 result = self._run(ticks, samples)
         finally:
             self._words[m.POSITION] = 0  # whatever has failed, the next batch is another
-        return joined([*parts, self.said()], BBO) if parts else self.said()
+        last = self.said()
+        return joined([*parts, last], BBO) if parts else last
 
     def _renew_out(self) -> None:
         """New room for BBO: what was handed out is a view of the old one, and its readers' own."""
-        self._out = np.empty(_OUT_RECORDS, BBO)
-        self._begin = self._words[m.OUT_BEGIN] = 0
-        self._words[m.OUT], self._words[m.OUT_END] = self._out.ctypes.data, len(self._out)
+        self.out = np.empty(_OUT_RECORDS, BBO)
+        self._words[m.BATCH] = self._words[m.OUT_BEGIN] = 0
+        self._words[m.OUT], self._words[m.OUT_END] = self.out.ctypes.data, len(self.out)
 
     def _note_addresses(self) -> None:
         """Tell the kernels where the arrays are now."""
@@ -203,7 +204,7 @@ class BookStates(ABC):
 
     def prepare_to_sample(self) -> None:
         """Compile, or load, the kernel that takes samples."""
-        self._run(SCATTERED_TICKS[:0], BookSamples())
+        self._run(np.zeros(0, TICK), BookSamples())
 
     def is_stale(self, instrument_id: int) -> bool:
         """Whether the book is out of sync, or was never described."""
@@ -279,13 +280,13 @@ class BookStates(ABC):
 
     @cached_property
     @abstractmethod
-    def fold(self) -> Callable[[Records, int], int]:
-        """The kernel for these books, see `fold_kernels`. Arguments: the ticks and `address`."""
+    def fold(self) -> Callable[[Records], int]:
+        """The kernel for these books, see `fold_kernels`, as a method of `memory`. It takes the ticks."""
 
     @cached_property
     @abstractmethod
     def fold_and_sample(self) -> Callable[..., int]:
-        """Likewise the kernel that takes samples too. Arguments: the same, and those of `BookSamples`."""
+        """Likewise the kernel that takes samples too: addresses of `memory` and the ticks, and `BookSamples`' own."""
 
     def _make_room(self) -> None:
         """Give what a kernel found full, besides sides and instruments, more room."""

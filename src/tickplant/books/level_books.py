@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from tickplant.books import level_kernels as k
 from tickplant.books.book_samples import BookSamples, sample_levels
-from tickplant.books.book_states import SCATTERED_TICKS, BookStates
+from tickplant.books.book_states import BookStates
 from tickplant.books.fold_kernels import MOST, fold_levels
+from tickplant.kernel_methods import method
 from tickplant.kernels import direct
 from tickplant.records.layouts import Side
 
@@ -48,11 +49,11 @@ class Books(BookStates):
         return np.stack([keys if side == Side.BID else -keys, sizes], axis=1)
 
     @cached_property
-    def fold(self) -> Callable[[Records, int], int]:
+    def fold(self) -> Callable[[Records], int]:
         """See `BookStates`."""
-        return direct(fold_levels, SCATTERED_TICKS, 0)
+        return method(fold_levels, self.memory)
 
     @cached_property
     def fold_and_sample(self) -> Callable[..., int]:
         """See `BookStates`."""
-        return direct(sample_levels, SCATTERED_TICKS, 0, *BookSamples().arguments)
+        return direct(sample_levels, 0, 0, *BookSamples().arguments)

@@ -272,12 +272,3 @@ def apply_ticks(
                 write_bbo(out[written], book, tick, instrument)
                 written += 1
     return len(ticks), written, DONE
-
-
-@kernel
-def reset(books: Records) -> None:
-    """Fill new rows: a book that nobody has described is stale and has no best."""
-    for i in range(len(books)):
-        books[i]["bid_price"] = NO_PRICE
-        books[i]["ask_price"] = NO_PRICE
-        books[i]["flags"] = _FLAG_STALE

@@ -6,9 +6,10 @@ the run with size 0: venues set the same and neighbouring prices again and again
 thousands of levels. From its `start` to its best level a run begins and ends with a level; above that, up to its `end`,
 are removed ones alone.
 
-Where an entry was last is noted among the `hints`, by a hash of its key: most levels are found there at once. A hint
-may point anywhere: what is found there counts only if it is the key. Where entries have moved since, a level is mostly
-near the last one that was searched for, because venues send those of an event in order.
+Where in the room an entry was last is noted among the `hints`, by a hash of its key: most levels are found there at
+once. A hint may point anywhere, and has 16 bits: what is found there counts only if it is the key. Where entries have
+moved since, a level is mostly near the last one that was searched for, because venues send those of an event in order,
+or near its hint.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ NEAR: Final = 64  # entries around the last one that are compared all at once
 _BELOW: Final = 48  # of them below it: venues send the levels of an event from the best to the worst
 
 _LOW: Final = 0xFFFFFFFF
+_HINT_BITS: Final = 0xFFFF  # of a place in the room: hints of all sides that are in use stay in the nearest cache
 _SPREAD: Final = 0x4F1BBCDD  # near half of 2**32 over the golden ratio: neighbouring keys get places far apart
 
 
@@ -107,7 +109,15 @@ def lower_bound(keys: Integers, start: int, end: int, key: int) -> Any:
 @inlined
 def guess(side: Any, hints: Integers, key: int) -> Any:
     """Where a key was last, to be handed to `find`: it may be anywhere by now."""
-    return np.int64(hints[home_of(side, key)])
+    return side["base"] + np.int64(hints[home_of(side, key)])
+
+
+@inlined
+def brackets(keys: Integers, start: Any, end: Any, low: Any, key: int) -> Any:
+    """Whether the place of a key is among the NEAR entries from `low` on, which may be anywhere."""
+    if low < start or low + NEAR > end:
+        return False
+    return keys[np.uint64(low)] < key <= keys[np.uint64(low + NEAR - 1)]
 
 
 @inlined
@@ -117,14 +127,16 @@ def find(side: Any, keys: Integers, hints: Integers, key: int, at: Any) -> Any:
     if start <= at < end and keys[np.uint64(at)] == key:
         return at
     low = side["last"] - _BELOW
-    if low >= start and low + NEAR <= end and keys[np.uint64(low)] < key <= keys[np.uint64(low + NEAR - 1)]:
+    if not brackets(keys, start, end, low, key):
+        low = at - NEAR // 2
+    if brackets(keys, start, end, low, key):
         first = np.uint64(low)
         at = low
         for i in range(NEAR):  # in vector instructions
             at += np.int64(keys[first + np.uint64(i)] < key)
     else:
         at = lower_bound(keys, start, end, key)
-    hints[home_of(side, key)] = at
+    hints[home_of(side, key)] = at - side["base"] & _HINT_BITS
     side["last"] = at
     return at
 
@@ -185,7 +197,7 @@ def spread(side: Any, keys: Integers, sizes: Integers, hints: Integers) -> None:
         to -= 1
         keys[to] = key
         sizes[to] = sizes[base + i]
-        hints[home_of(side, key)] = to
+        hints[home_of(side, key)] = to - side["base"] & _HINT_BITS
         if i and i % every == 0 and keys[base + i - 1] + 1 < key:
             to -= 1
             keys[to] = keys[base + i - 1] + 1
@@ -259,7 +271,7 @@ def insert(side: Any, keys: Integers, sizes: Integers, hints: Integers, at: int,
         place = make_way(side, keys, sizes, lower_bound(keys, side["start"], side["end"], key))
     keys[np.uint64(place)] = key
     sizes[np.uint64(place)] = size
-    hints[home_of(side, key)] = place
+    hints[home_of(side, key)] = place - side["base"] & _HINT_BITS
     side["alive"] += 1
     if place >= side["start"] + side["count"]:
         side["count"] = place + 1 - side["start"]

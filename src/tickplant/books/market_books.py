@@ -8,18 +8,25 @@ of two the newer one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.books.book_samples import BookSamples
-from tickplant.books.book_states import NOTHING, SCATTERED_TICKS, BookStates
-from tickplant.books.fold_kernels import HAS_ORDERS, IN_ORDERS, SAID_LEVELS, SAID_ORDERS, fold_both
+from tickplant.books.book_states import NOTHING, BookStates
+from tickplant.books.fold_kernels import (
+    IN_ORDERS,
+    OF_LEVELS,
+    ONLY_LEVELS,
+    ORDERS_SHIFT,
+    PLACE,
+    PLACE_BITS,
+    fold_both_at,
+    fold_levels_at,
+)
 from tickplant.books.level_books import Books
 from tickplant.books.order_books import MAX_ORDERS, OrderBooks, Unknown
-from tickplant.kernels import direct
 from tickplant.records.arrays import joined
 from tickplant.records.layouts import BBO, Side
 
@@ -41,8 +48,10 @@ class MarketBooks:
     def __init__(self, max_levels: int = MAX_LEVELS, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
         self.by_level = Books(max_levels)
         self.of_orders = OrderBooks(max_orders, matching=matching)
-        self._address = self.by_level.address
-        self._both = False  # from the first record for books of orders on
+        self._fold: Callable[[Records], int] = self._fold_first
+        self.address = self.by_level.address
+        """Of the words that `kernel` works in."""
+        self.orders_too = False  # from the first record for books of orders on
 
     @property
     def counters(self) -> dict[str, int]:
@@ -79,41 +88,47 @@ class MarketBooks:
         """
         if samples is not None:
             return self._of_orders_too(ticks, self.by_level.apply(ticks, samples), samples)
-        result = self._fold(ticks, self._address)
+        return self.finish(ticks, self._fold(ticks))
+
+    def finish(self, ticks: Records, result: int) -> Records:
+        """What `apply` returns, given what `kernel` has returned for these ticks."""
         if result == 0:
             return NOTHING
-        if self._both:
-            if result == SAID_ORDERS:
-                return self.of_orders.said()
-            if result == SAID_LEVELS:
-                return self.by_level.said()
+        if 0 < result < ONLY_LEVELS:
+            return self.by_level.out[result & PLACE : result >> PLACE_BITS]
+        if self.orders_too:
             if result > 0:
-                return _in_order(self.by_level.said(), self.of_orders.said())
+                end, begin = result >> ORDERS_SHIFT + PLACE_BITS, result >> ORDERS_SHIFT & PLACE
+                of_orders = self.of_orders.out[begin:end]
+                return _in_order(self.by_level.said(), of_orders) if result & OF_LEVELS else of_orders
             if result < -IN_ORDERS:
                 return _in_order(self.by_level.said(), self.of_orders.finish(ticks, result + IN_ORDERS))
-        elif 0 < result < HAS_ORDERS:
-            return self.by_level.said()
         return self._of_orders_too(ticks, self.by_level.finish(ticks, result))
 
     def _of_orders_too(self, ticks: Records, by_level: Records, samples: BookSamples | None = None) -> Records:
         """What `apply` returns, after the books by level have taken these ticks and said so much."""
         if not self.by_level.elsewhere:
             return by_level
-        if not self._both:
-            self._both = True
-            self.of_orders.fold_behind(self.by_level.address)
-            self._fold, self._address = direct(fold_both, SCATTERED_TICKS, 0), self.of_orders.address
+        if not self.orders_too:
+            self.orders_too = True
+            self._fold, self.address = self.of_orders.fold_behind(self.by_level), self.of_orders.address
         if samples is not None:
             samples.take_again()
         return _in_order(by_level, self.of_orders.apply(ticks, samples))
 
-    @cached_property
-    def _fold(self) -> Callable[[Records, int], int]:
-        return self.by_level.fold
+    @property
+    def kernel(self) -> Callable[[Records, int], int]:
+        """Folds ticks in the words at `address`."""
+        return fold_both_at if self.orders_too else fold_levels_at
+
+    def _fold_first(self, ticks: Records) -> int:
+        """Compile, or load, the kernel that is `_fold` from then on: an attribute that Python finds at once."""
+        self._fold = self.by_level.fold
+        return self._fold(ticks)
 
     def news(self) -> list[Unknown]:
         """See `OrderBooks.news`."""
-        return self.of_orders.news() if self._both else []
+        return self.of_orders.news() if self.orders_too else []
 
     def prepare_to_sample(self) -> None:
         """Compile, or load, the kernels that take samples."""

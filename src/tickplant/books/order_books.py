@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from tickplant.books import fold_kernels as m
 from tickplant.books import order_kernels as k
 from tickplant.books.book_samples import FOLLOWED, FOLLOWER, NOTHING, BookSamples, sample_orders
-from tickplant.books.book_states import SCATTERED_TICKS, BookStates
+from tickplant.books.book_states import BookStates
 from tickplant.books.order_queues import ALIVE, NODE, PRICE, QUEUED, USED, copy_orders
 from tickplant.books.order_table import ENTRY, refill
 from tickplant.books.queue_places import count_ahead, joined_of, queue_at
+from tickplant.kernel_methods import method
 from tickplant.kernels import direct
 from tickplant.records.arrays import grown
 from tickplant.records.layouts import Flag, Kind, Side
@@ -49,7 +50,7 @@ class OrderBooks(BookStates):
 
     def __init__(self, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
         if max_orders < 1:
-            raise ValueError(f"max_orders is {max_orders}; there is at least one")
+            raise ValueError(f"max_orders is {max_orders}: must be at least 1")
         self.max_orders = max_orders
         self.matching = matching
         self._orders = np.zeros(_FIRST_ORDERS, NODE)
@@ -160,18 +161,19 @@ class OrderBooks(BookStates):
         return queue_at(runs.sides, runs.keys, runs.values, instrument_id, side, key)
 
     @cached_property
-    def fold(self) -> Callable[[Records, int], int]:
+    def fold(self) -> Callable[[Records], int]:
         """See `BookStates`."""
-        return direct(m.fold_orders, SCATTERED_TICKS, 0)
+        return method(m.fold_orders, self.memory)
 
     @cached_property
     def fold_and_sample(self) -> Callable[..., int]:
         """See `BookStates`."""
-        return direct(sample_orders, SCATTERED_TICKS, 0, *BookSamples().arguments)
+        return direct(sample_orders, 0, 0, *BookSamples().arguments)
 
-    def fold_behind(self, address: int) -> None:
-        """Let `fold_kernels.fold_both` fold into the books by level whose memory is at `address` first."""
-        self._words[m.BY_LEVEL] = address
+    def fold_behind(self, books: BookStates) -> Callable[[Records], int]:
+        """`fold_kernels.fold_both`, which folds into these books by level first."""
+        self._words[m.BY_LEVEL] = id(books.memory)
+        return method(m.fold_both, self.memory)
 
     def _note_addresses(self) -> None:
         super()._note_addresses()

@@ -18,47 +18,35 @@ from tickplant.cli.failures import check_descriptors, tell
 from tickplant.cli.output import finish_streams, prepare_streams
 
 COMMANDS: Final = {
-    "up": ("launch", "Launch the plant and stay with it until Ctrl-C."),
-    "status": ("plant", "Show how the plant is."),
-    "top": ("top", "Watch the plant at a terminal: processes, rings and gaps, in place."),
-    "stop": ("plant", "Drain the plant into the store and end it."),
-    "restart": ("plant", "Restart the process NAME; it goes on where it was."),
-    "resync": ("plant", "Fetch the book of SYMBOL (or of all symbols) of FEED again."),
-    "symbols": ("feed_symbols", "Add symbols to a feed that runs, remove some, or list them."),
-    "config": ("plant", "Look at the configuration."),
-    "tail": ("live", "Attach and print live records of TOPICS."),
-    "conflate": ("conflate", "Publish the latest of TOPICS of a running plant, at most every so many milliseconds."),
-    "book": ("live", "Show the book of SYMBOL: of the running plant, or with --at or --data of the store."),
-    "query": ("data", "Print what is stored of SYMBOL, or write it to a file: Parquet, Arrow, CSV or JSON lines."),
-    "derive": ("indicate", "Compute indicator NAME over what is stored, or list the indicators there are."),
-    "features": (
-        "feature_tables",
-        "Print or write the samples of the feature set NAME that are stored, or publish them live.",
+    "up": ("launch", "Launch the plant and stay attached until Ctrl-C."),
+    "status": ("plant", "Show the state of the running plant."),
+    "top": ("top", "Watch the running plant in the terminal: processes, rings and gaps."),
+    "stop": ("plant", "Drain the running plant into the store, then end the plant."),
+    "restart": ("plant", "Restart the process NAME; it resumes where it stopped."),
+    "resync": ("plant", "Fetch the book of SYMBOL again, or all books of FEED."),
+    "symbols": ("feed_symbols", "Add, remove or list the symbols of a feed."),
+    "config": ("plant", "Check a configuration."),
+    "tail": ("live", "Subscribe to TOPICS and print their records live."),
+    "conflate": ("conflate", "Republish only the latest record of each topic, at most once per interval."),
+    "book": ("live", "Show the book of SYMBOL: live, or from the store with --at or --data."),
+    "query": ("data", "Print the stored records of SYMBOL, or write them as Parquet, Arrow, CSV or JSON lines."),
+    "derive": ("indicate", "Compute indicator NAME over stored data, or list all indicators."),
+    "features": ("feature_tables", "Print, write or publish the samples of feature set NAME."),
+    "sql": ("statement", "Run an SQL STATEMENT over the store, in DuckDB's dialect."),
+    "export": (
+        "exchange",
+        "Write the store as a Parquet data set, or as daily files in Tardis.dev or Databento format.",
     ),
-    "sql": (
-        "statement",
-        "Answer a STATEMENT of SQL, in DuckDB's dialect.",
+    "import": ("exchange", "Store a Parquet data set written by `tickplant export`, or a single Parquet or CSV file."),
+    "serve": ("serving", "Serve the store to other machines over Arrow Flight."),
+    "verify": ("data", "Check every stored byte, prove that no record is missing, and list the gaps."),
+    "compact": (
+        "compact",
+        "Pack finished days into daily files, one per symbol, and remove journal files no longer needed.",
     ),
-    "export": ("exchange", "Write the store as a Parquet data set, or as files that others read, a day each."),
-    "import": ("exchange", "Store the records of a Parquet data set that `tickplant export` wrote."),
-    "serve": ("serving", "Serve the store to readers on other machines, over Arrow Flight."),
-    "verify": (
-        "data",
-        "Check every stored byte, prove that nothing is missing and that all counts add up, and list the gaps.",
-    ),
-    "compact": ("compact", "Make daily files of finished days, one a symbol, and remove what is not needed any more."),
-    "ingest": (
-        "recordings",
-        "Store RECORDING, a file or the files of a folder: through feed, ring, engine and writer, without loss.",
-    ),
-    "replay": (
-        "recordings",
-        "Play stored records as if they were live: through a ring and an engine, on the wire of a live plant.",
-    ),
-    "sim": (
-        "recordings",
-        "Serve a venue on this machine: play the recording FILE, or without it a synthetic market, protocol and all.",
-    ),
+    "ingest": ("recordings", "Store RECORDING, a file or a folder of files, through the pipeline of a live plant."),
+    "replay": ("recordings", "Publish stored records again, exactly as a live plant published them."),
+    "sim": ("recordings", "Simulate a venue on this machine: play the recording FILE, or run a synthetic market."),
 }
 """Command to module of this package, and the first sentence of its help: a command imports only what it needs."""
 
@@ -76,6 +64,16 @@ class _Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, sentence) for name, (_, sentence) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches  # noqa: PLC0415  # seldom needed
+
+            near = get_close_matches(args[0], COMMANDS, 1)
+            ctx.fail(f"no such command: {args[0]}; " + (f"did you mean {near[0]}?" if near else "see tickplant --help"))
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from tickplant.cli.options import config_option, data_dir_of, data_option, json_option, load_config
+from tickplant.cli.options import config_option, data_dir_of, data_option, examples, json_option, load_config
 from tickplant.cli.output import say, say_json
 from tickplant.cli.stored import check_store
 from tickplant.plant.console import Progress
@@ -19,22 +19,22 @@ from tickplant.store.compactor import policy_of
 from tickplant.writer.journal import Files
 
 
-@click.command()
+@click.command(epilog=examples("compact", "compact --open-days --data data", "compact --exported 2026-01-31"))
 @config_option
 @data_option
-@click.option("--open-days", is_flag=True, help="Also what is there of a day that is not over.")
+@click.option("--open-days", is_flag=True, help="Include the days that have not ended yet.")
 @click.option(
     "--keep-journal",
     "keep_journal_h",
     type=click.IntRange(min=0),
     metavar="HOURS",
-    help="How long journal files stay that are in daily files.  [default: that of the configuration, 24]",
+    help="How long to keep journal files that are already packed.  [default: from the configuration, else 24]",
 )
 @click.option(
-    "--exported", "exported_day", metavar="DAY", help="First mark days up to this one as exported: 2026-01-31."
+    "--exported", "exported_day", metavar="DAY", help="First mark all days up to DAY, such as 2026-01-31, as exported."
 )
-@click.option("--venue", default="", help="Mark those of this venue only.")
-@click.option("--symbol", "symbols", multiple=True, help="Mark those of this symbol only; may be given more than once.")
+@click.option("--venue", default="", help="With --exported: only this venue.")
+@click.option("--symbol", "symbols", multiple=True, help="With --exported: only this symbol; repeatable.")
 @json_option
 def compact(
     file: Path | None,
@@ -46,12 +46,13 @@ def compact(
     symbols: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """Make daily files of finished days, one a symbol, and remove what is not needed any more.
+    """Pack finished days into daily files, one per symbol, and remove journal files no longer needed.
 
-    A plant does so by itself; both may run at once. Exit code 1 where something could not be done.
+    A running plant does the same every `compact_every_s`; both may run at once. The exit code is 1 if some day could
+    not be packed.
     """
     if exported_day is None and (venue or symbols):
-        raise click.UsageError("--venue and --symbol say what --exported marks")
+        raise click.UsageError("--venue and --symbol need --exported")
     if exported_day is not None and not _is_day(exported_day):
         raise click.BadParameter(f"{exported_day!r} is not a day such as 2026-01-31", param_hint="--exported")
     config = load_config(file) if file or data_dir is None else None
@@ -93,8 +94,8 @@ def _print(done: Compacted) -> None:
     for text in done.trouble:
         say(f"not done: {text}", err=True)
     each = f", {done.bytes / done.records:.2f} bytes each" if done.records else ""
-    doubles = f"; {done.doubles:,} trades have the venue's id of another one" if done.doubles else ""
+    doubles = f"; {done.doubles:,} trades repeat a venue id" if done.doubles else ""
     say(f"{done.records:,} records in {done.spans} spans of daily files{each}{doubles}")
     say(f"{done.journal_files} journal files removed, {done.journal_bytes / 2**20:.1f} MiB")
     if done.removed:
-        say(f"{done.removed:,} records removed as [retention] says, {done.removed_bytes / 2**20:.1f} MiB")
+        say(f"{done.removed:,} records removed by [retention], {done.removed_bytes / 2**20:.1f} MiB")

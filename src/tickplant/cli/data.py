@@ -12,8 +12,10 @@ from tickplant.cli.options import (
     config_option,
     data_dir_of,
     data_option,
+    examples,
     json_option,
     max_levels_of,
+    output_option,
     range_options,
 )
 from tickplant.cli.output import TerminalText, say, say_json
@@ -32,7 +34,14 @@ from tickplant.store.verify import verify as verify_store
 from tickplant.times import format_time
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "query binance BTCUSDT --kind trade -o trades.parquet",
+        "query binance BTCUSDT --start 2026-01-31 --where 'price > 60000' --columns ts_recv,price,size",
+        "query binance BTCUSDT --schema bbo --json",
+        "query --coverage",
+    )
+)
 @click.argument("venue", default="")
 @click.argument("symbol", default="")
 @config_option
@@ -42,17 +51,18 @@ from tickplant.times import format_time
     "kinds",
     multiple=True,
     type=click.Choice([kind.name.lower() for kind in Kind]),
-    help="Only this kind of tick; may be given more than once.",
+    metavar="KIND",
+    help=f"Only ticks of this kind; repeatable. Kinds: {', '.join(kind.name.lower() for kind in Kind)}.",
 )
 @schema_option
 @range_options
-@click.option("--where", help='Only rows that fit, such as "price > 60000 and kind = trade".')
-@click.option("--columns", help="Only these columns, with commas between them.")
-@click.option("--float", "as_float", is_flag=True, help="Prices and sizes as float64 instead of exact decimals.")
+@click.option("--where", metavar="PREDICATE", help='Only rows that match, such as "price > 60000 and kind = trade".')
+@click.option("--columns", metavar="NAMES", help="Only these columns, separated by commas.")
+@click.option("--float", "as_float", is_flag=True, help="Print prices and sizes as float64 instead of exact decimals.")
 @click.option(
-    "--coverage", "covered", is_flag=True, help="What is stored of each symbol and day, and what is missing, instead."
+    "--coverage", "covered", is_flag=True, help="Print what is stored and what is missing, per symbol and day, instead."
 )
-@click.option("-o", "out", type=click.Path(path_type=Path), help=f"File to write: {', '.join(SUFFIXES)}.")
+@output_option(SUFFIXES)
 @skip_damage_option
 @json_option
 def query(
@@ -73,23 +83,22 @@ def query(
     skip_damage: bool,
     as_json: bool,
 ) -> None:
-    """Print what is stored of SYMBOL, or write it to a file: Parquet, Arrow, CSV or JSON lines.
+    """Print the stored records of SYMBOL, or write them as Parquet, Arrow, CSV or JSON lines.
 
-    With --coverage, VENUE and SYMBOL may be left out: a line for each symbol and day says whether it is complete, which
-    gaps it has, or that nothing is stored of it.
+    --coverage prints one line per symbol and day: complete, with gaps, or missing. VENUE and SYMBOL are then optional.
     """
     check_range(start, end)
     if covered:
         if kinds or out or as_float or where or columns or schema != "tick" or clock != "recv":
-            raise click.UsageError("--coverage goes with VENUE, SYMBOL, --start, --end and --json alone")
+            raise click.UsageError("--coverage takes only VENUE, SYMBOL, --start, --end and --json")
         with open_store(data_dir_of(data_dir, file), skip_damage=True) as store:
             rows = store.coverage(venue, symbol, start_ns=start, end_ns=end)
         _print_coverage(rows, as_json=as_json)
         if not rows:
-            say(f"nothing of {' '.join(filter(None, (venue, symbol))) or 'any symbol'} is stored that fits", err=True)
+            say(f"no stored record of {' '.join(filter(None, (venue, symbol))) or 'any symbol'} matches", err=True)
         return
     if not symbol:
-        raise click.UsageError("name VENUE and SYMBOL; without them, --coverage says what there is")
+        raise click.UsageError("name VENUE and SYMBOL; `tickplant query --coverage` lists them")
     with open_store(data_dir_of(data_dir, file), skip_damage=skip_damage) as store:
         asked = export(
             store,
@@ -113,7 +122,7 @@ def query(
             with Progress(f"writing {out}", unit="rows") as progress:
                 count = asked.write(out, progress=progress.show)
     if not count:
-        say(f"nothing of {venue} {symbol} is stored that fits", err=True)
+        say(f"no stored record of {venue} {symbol} matches", err=True)
     if out is not None and as_json:
         say_json({"file": str(out), "rows": count})
     elif out is not None:
@@ -130,24 +139,28 @@ def _print_coverage(rows: list[CoverageRow], *, as_json: bool) -> None:
         if row.records:
             what += f" from {format_time(row.first_ns)[11:19]} to {format_time(row.last_ns)[11:19]}"
         if row.removed:
-            what += f"; {row.removed:,} records removed as [retention] says"
+            what += f"; {row.removed:,} records removed by [retention]"
         for gap in row.gaps:
             what += f"; {gap.gaps:,} x {gap.cause} of {gap.stream}, {gap.length_ns / 1e9:,.3f} s, {_missing(gap)}"
         say(f"{row.day} {row.venue} {row.symbol} {row.state}: {what}")
 
 
-@click.command()
+@click.command(epilog=examples("verify", "verify --deep --data data"))
 @config_option
 @data_option
-@click.option("--deep", is_flag=True, help="Fold all ticks once more, and hold all that was derived against them.")
+@click.option("--deep", is_flag=True, help="Recompute every derived record from the ticks, and compare.")
 @click.option(
-    "--repair", "mend", is_flag=True, help="First mend what can be mended, and say what was done. No plant may run."
+    "--repair",
+    "mend",
+    is_flag=True,
+    help="First repair what can be repaired, and name each repair. No plant may be running.",
 )
 @json_option
 def verify(file: Path | None, data_dir: Path | None, deep: bool, mend: bool, as_json: bool) -> int:
-    """Check every stored byte, prove that nothing is missing and that all counts add up, and list the gaps.
+    """Check every stored byte, prove that no record is missing, and list the gaps.
 
-    Exit code 1 on damage, and where counts do not add up or a derived record is not what the ticks lead to.
+    The proof is arithmetic: what each feed received, made and stored must add up. The exit code is 1 on damage, on
+    counts that do not add up, and, with --deep, on a derived record that differs from its ticks. A gap is no error.
     """
     store = data_dir_of(data_dir, file)
     check_store(store)
@@ -168,7 +181,7 @@ def verify(file: Path | None, data_dir: Path | None, deep: bool, mend: bool, as_
 def _missing(gap: GapSummary | CoverageGap) -> str:
     """How many records gaps cost, as far as anybody knows."""
     if gap.unknown and not gap.missing:
-        return "nobody knows how many records are missing"
+        return "an unknown number of records missing"
     return f"{'at least ' if gap.unknown else ''}{gap.missing:,} record{'s' * (gap.missing != 1)} missing"
 
 

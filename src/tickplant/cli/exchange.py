@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from tickplant.cli.options import Time, check_range, config_option, data_dir_of, data_option, json_option
+from tickplant.cli.options import Time, check_range, config_option, data_dir_of, data_option, examples, json_option
 from tickplant.cli.output import say, say_json
 from tickplant.cli.stored import open_store, schema_option, skip_damage_option
 from tickplant.instruments import MAX_SCALE
@@ -24,11 +24,17 @@ from tickplant.store.tardis_files import TardisFiles
 FORMS: Final[dict[str, type[TardisFiles] | type[DbnFiles]]] = {"tardis": TardisFiles, "dbn": DbnFiles}
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "export parquet",
+        "export tardis --format tardis --type trades --symbol BTCUSDT",
+        "export dbn --format dbn --start 2026-01-31",
+    )
+)
 @click.argument("folder", type=click.Path(path_type=Path))
 @config_option
 @data_option
-@click.option("--venue", help="Only of this venue.")
+@click.option("--venue", help="Only this venue.")
 @click.option("--symbol", help="Only this symbol.")
 @click.option(
     "--format",
@@ -36,12 +42,18 @@ FORMS: Final[dict[str, type[TardisFiles] | type[DbnFiles]]] = {"tardis": TardisF
     type=click.Choice(["parquet", *FORMS]),
     default="parquet",
     show_default=True,
-    help="A Parquet data set, CSV as Tardis.dev has it, or Databento's DBN.",
+    help="A Parquet data set, Tardis.dev's CSV, or Databento's DBN.",
 )
-@click.option("--type", "sorts", multiple=True, help="Only this type of file: trades, mbo …; tardis and dbn.")
+@click.option(
+    "--type",
+    "sorts",
+    multiple=True,
+    metavar="TYPE",
+    help="For tardis and dbn: only this type of file, such as trades or mbo; repeatable.",
+)
 @schema_option
-@click.option("--start", type=Time(), help="First day: RFC 3339 or integer nanoseconds.")
-@click.option("--end", type=Time(), help="Last time, exclusive; its day is written whole.")
+@click.option("--start", type=Time(), help="First day to write: RFC 3339 or integer nanoseconds.")
+@click.option("--end", type=Time(), help="End of the range, exclusive; its day is written whole.")
 @skip_damage_option
 @json_option
 def export(
@@ -58,11 +70,10 @@ def export(
     skip_damage: bool,
     as_json: bool,
 ) -> None:
-    """Write the store as a Parquet data set, or as files that others read, a day each.
+    """Write the store as a Parquet data set, or as daily files in Tardis.dev or Databento format.
 
-    There is one file for each venue, symbol and day of UTC, and with --format tardis or dbn for each type of data.
-    Days that are in FOLDER already, with all their records, are left alone: so an export that was stopped goes on, and
-    one that is repeated adds what is new.
+    FOLDER gets one file per venue, symbol and UTC day, and with --format tardis or dbn one per type of data. Days that
+    FOLDER already holds completely are skipped, so the same command resumes a stopped export and adds new days.
     """
     check_range(start, end)
     made = FORMS[form]() if form in FORMS else None
@@ -89,39 +100,54 @@ def export(
             )
             for reason, number in made.left_out.items():
                 if number:
-                    say(f"left out, since {form} has no words for them: {number:,} {reason}", err=True)
+                    say(f"left out, because {form} cannot express them: {number:,} {reason}", err=True)
     _tell(folder, count, "written", as_json=as_json)
 
 
 def _check_sorts(form: Form | None, name: str, sorts: tuple[str, ...], schema: str) -> None:
     if form is None:
         if sorts:
-            raise click.UsageError("--type goes with --format tardis or dbn; a Parquet data set has --schema")
+            raise click.UsageError("--type needs --format tardis or dbn; for Parquet use --schema")
     elif schema != "tick":
-        raise click.UsageError(f"--schema goes with a Parquet data set; --format {name} has --type")
+        raise click.UsageError(f"--schema needs --format parquet; for {name} use --type")
     elif unknown := [sort for sort in sorts if sort not in form.sorts]:
-        raise click.UsageError(f"{name} has no type {unknown[0]}; there are {', '.join(form.sorts)}")
+        raise click.UsageError(f"{name} has no type {unknown[0]}; choose from {', '.join(form.sorts)}")
 
 
-@click.command("import")
+@click.command(
+    "import",
+    epilog=examples(
+        "import parquet --data other",
+        "import trades.csv --data other --venue binance --symbol BTCUSDT --map price=price --map size=amount "
+        "--map ts_event=timestamp --time-unit us",
+    ),
+)
 @click.argument("source", type=click.Path(path_type=Path, exists=True))
 @config_option
 @data_option
-@click.option("--venue", help="Of a file's rows.")
-@click.option("--symbol", help="Of a file's rows.")
+@click.option("--venue", help="Venue of the rows of a single file.")
+@click.option("--symbol", help="Symbol of the rows of a single file.")
 @click.option(
-    "--map", "mapped", multiple=True, metavar="FIELD=COLUMN", help=f"A file's column for one of {', '.join(FIELDS)}."
+    "--map",
+    "mapped",
+    multiple=True,
+    metavar="FIELD=COLUMN",
+    help=f"The column of a single file that holds FIELD; repeatable. Fields: {', '.join(FIELDS)}.",
 )
 @click.option(
     "--kind",
     type=click.Choice([kind.name.lower() for kind in KINDS]),
     default="trade",
     show_default=True,
-    help="Of a file's rows.",
+    help="Kind of the rows of a single file.",
 )
-@click.option("--time-unit", type=click.Choice(list(UNITS_NS)), help="Of a file's times that are whole numbers.")
-@click.option("--price-scale", type=click.IntRange(0, MAX_SCALE), default=8, show_default=True, help="Decimals.")
-@click.option("--size-scale", type=click.IntRange(0, MAX_SCALE), default=8, show_default=True, help="Decimals.")
+@click.option("--time-unit", type=click.Choice(list(UNITS_NS)), help="Unit of times that are whole numbers.")
+@click.option(
+    "--price-scale", type=click.IntRange(0, MAX_SCALE), default=8, show_default=True, help="Decimals of a price."
+)
+@click.option(
+    "--size-scale", type=click.IntRange(0, MAX_SCALE), default=8, show_default=True, help="Decimals of a size."
+)
 @json_option
 def import_(
     source: Path,
@@ -136,15 +162,20 @@ def import_(
     size_scale: int,
     as_json: bool,
 ) -> None:
-    """Store the records of a Parquet data set that `tickplant export` wrote.
+    """Store a Parquet data set written by `tickplant export`, or a single Parquet or CSV file.
 
-    Or the rows of a Parquet or CSV file, with --venue, --symbol and a --map for price, size and a time. What is stored
-    already is compared and not stored again: so an import that was stopped goes on.
+    A single file needs --venue, --symbol and a --map for price, size and a time. Records that are already stored are
+    compared and skipped, so the same command resumes a stopped import.
     """
     target = data_dir_of(data_dir, file)
     pairs = [text.partition("=")[::2] for text in mapped]
     if not source.is_dir() and (venue is None or symbol is None or not all(column for _, column in pairs)):
-        raise click.UsageError("a file needs --venue, --symbol and --map FIELD=COLUMN for price, size and a time")
+        raise click.UsageError(
+            "a single file needs --venue, --symbol and --map FIELD=COLUMN for price, size and a time"
+        )
+    fields = [field for field, _ in pairs]
+    if twice := [field for field in fields if fields.count(field) > 1]:
+        raise click.UsageError(f"--map {twice[0]} is given twice")
     with locked(target), Progress(f"storing {source}", unit="records") as progress:
         if source.is_dir():
             count = import_set(source, target, progress=progress.show)

@@ -28,21 +28,21 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, TickplantError):
         text = str(error)
     elif isinstance(error, MemoryError):
-        text = "there is not enough memory for this"
+        text = "not enough memory"
     elif isinstance(error, RecursionError):
-        text = "what was given is nested too deeply"
+        text = "the input is nested too deeply"
     elif isinstance(error, UnicodeError):
-        text = f"what was given is not UTF-8 text: {getattr(error, 'object', '')!r:.100}"
+        text = f"an argument is not UTF-8 text: {getattr(error, 'object', '')!r:.100}"
     elif isinstance(error, ValueError) and "embedded null" in str(error):  # "byte", or since 3.13 "character in path"
-        text = "a path or name that was given holds a NUL character"
+        text = "a path or name contains a NUL character"
     elif reason:
         name = getattr(error, "filename", None)
         text = f"{os.fsdecode(name)}: {reason}" if isinstance(name, str | bytes) else str(reason)
         if getattr(error, "errno", 0) in (errno.EMFILE, errno.ENFILE):
-            text += f"; this process may have {_files()} files open: raise that with ulimit -n"
+            text += f"; this process may open {_files()} files: raise the limit with ulimit -n"
     else:
         kind = type(error).__name__
-        text = f"a fault of tickplant, {kind}: {error} (set {TRACEBACK_VARIABLE}=1 to see where; please report it)"
+        text = f"a bug in tickplant, {kind}: {error} (set {TRACEBACK_VARIABLE}=1 to see where; please report it)"
     return text
 
 
@@ -53,7 +53,9 @@ def tell(error: Exception) -> int:
     if os.environ.get(TRACEBACK_VARIABLE):
         traceback.print_exception(error)
     with contextlib.suppress(OSError, ValueError):  # nobody can be told where standard error is gone as well
-        if isinstance(error, click.ClickException):
+        if isinstance(error, click.exceptions.NoArgsIsHelpError):
+            say(error.format_message(), err=True)
+        elif isinstance(error, click.ClickException):
             if isinstance(error, click.UsageError) and error.ctx is not None:
                 say(error.ctx.get_usage(), err=True)
             say(f"Error: {error.format_message()}".expandtabs(2), err=True)
@@ -70,7 +72,9 @@ def check_descriptors() -> None:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     if 0 <= _files() < NEEDED_FILES:
-        raise TickplantError(f"this process may have {_files()} files open and needs {NEEDED_FILES}: ulimit -n 1024")
+        raise TickplantError(
+            f"this process may open {_files()} files but needs {NEEDED_FILES}: raise the limit with ulimit -n 1024"
+        )
 
 
 def _files() -> int:

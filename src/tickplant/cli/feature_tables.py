@@ -13,7 +13,9 @@ from tickplant.cli.options import (
     config_option,
     data_dir_of,
     data_option,
+    examples,
     json_option,
+    output_option,
     range_options,
 )
 from tickplant.cli.output import say, say_json
@@ -27,18 +29,29 @@ from tickplant.store.row_files import SUFFIXES
 from tickplant.store.selection import Clock
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "features momentum binance BTCUSDT -o momentum.parquet", "features momentum --publish tcp://127.0.0.1:5600"
+    )
+)
 @click.argument("name")
 @click.argument("venue", default="")
 @click.argument("symbol", default="")
 @config_option
 @data_option
-@click.option("--version", type=int, help="Of the set.  [default: the newest]")
+@click.option("--version", type=int, help="Version of the set.  [default: the newest]")
 @range_options
-@click.option("-o", "out", type=click.Path(path_type=Path), help=f"File to write: {', '.join(SUFFIXES)}.")
-@click.option("--publish", "address", help="Publish it live, as Arrow, at this PUB address: tcp://127.0.0.1:5600.")
+@output_option(SUFFIXES)
 @click.option(
-    "--source", default=DEFAULT_PUBLISH, show_default=True, help="With --publish: where the engine publishes."
+    "--publish", metavar="ADDRESS", help="Publish live samples as Arrow at this PUB address: tcp://127.0.0.1:5600."
+)
+@click.option(
+    "--address",
+    "--source",
+    default=DEFAULT_PUBLISH,
+    show_default=True,
+    metavar="ADDRESS",
+    help="With --publish: the engine's PUB address.",
 )
 @skip_damage_option
 @json_option
@@ -53,19 +66,20 @@ def features(
     end: int | None,
     clock: Clock,
     out: Path | None,
-    address: str | None,
-    source: str,
+    publish: str | None,
+    address: str,
     skip_damage: bool,
     as_json: bool,
 ) -> None:
-    """Print or write the samples of the feature set NAME that are stored, or publish them live.
+    """Print, write or publish the samples of feature set NAME.
 
-    Without SYMBOL, of all symbols of VENUE; without both, of all.
+    Without SYMBOL, the command covers all symbols of VENUE; without both, the whole store. The samples are those
+    stored; with --publish, those that the plant makes from now on.
     """
     check_range(start, end)
     with open_store(data_dir_of(data_dir, file), skip_damage=skip_damage) as store:
-        if address:
-            _relay(set_of(store, name, version), source, address, venue, symbol)
+        if publish:
+            _relay(set_of(store, name, version), address, publish, venue, symbol)
             return
         found = store.features(name, venue or None, symbol or None, version=version, clock=clock, start=start, end=end)
         count = write_table(found, out, as_json=as_json)

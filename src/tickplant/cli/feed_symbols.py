@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tickplant.cli.options import config_option, data_dir_of, data_option, json_option, load_config
+from tickplant.cli.options import Group, config_option, data_dir_of, data_option, examples, json_option, load_config
 from tickplant.cli.output import say, say_json
 from tickplant.cli.plant import ask
 from tickplant.errors import ControlError
@@ -16,28 +16,28 @@ from tickplant.runtime.control import ChangeSymbols, FeedSymbols, GetStatus, Sta
 TIMEOUT_S = 20.0  # longer than the plant waits for the venue
 
 
-@click.group()
+@click.group(cls=Group)
 def symbols() -> None:
-    """Add symbols to a feed that runs, remove some, or list them."""
+    """Add, remove or list the symbols of a feed."""
 
 
-@symbols.command()
+@symbols.command(epilog=examples("symbols add binance SOLUSDT"))
 @click.argument("feed")
 @click.argument("names", metavar="SYMBOL...", nargs=-1, required=True)
 @config_option
 @data_option
 def add(feed: str, names: tuple[str, ...], file: Path | None, data_dir: Path | None) -> int:
-    """Have FEED record these symbols as well, from now on and after each restart."""
+    """Record more symbols with FEED, from now on and after each restart."""
     return _change(ChangeSymbols(feed, added=list(names)), data_dir_of(data_dir, file), "added")
 
 
-@symbols.command()
+@symbols.command(epilog=examples("symbols remove binance SOLUSDT"))
 @click.argument("feed")
 @click.argument("names", metavar="SYMBOL...", nargs=-1, required=True)
 @config_option
 @data_option
 def remove(feed: str, names: tuple[str, ...], file: Path | None, data_dir: Path | None) -> int:
-    """Have FEED record these symbols no longer; what is stored of them stays."""
+    """Stop recording these symbols with FEED. Their stored data stays."""
     return _change(ChangeSymbols(feed, removed=list(names)), data_dir_of(data_dir, file), "removed")
 
 
@@ -50,16 +50,16 @@ def _change(message: ChangeSymbols, data_dir: Path, verb: str) -> int:
     return int(any(reply.outcomes.values()))
 
 
-@symbols.command("list")
+@symbols.command("list", epilog=examples("symbols list", "symbols list binance --json"))
 @click.argument("feed", required=False)
 @config_option
 @data_option
 @json_option
 def list_symbols(feed: str | None, file: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    """List the symbols of FEED, or of all feeds: of the running plant, else as it would begin."""
+    """List the symbols of FEED, or of all feeds: those of the running plant, else those of the configuration."""
     found = _symbols(file, data_dir)
     if feed is not None and feed not in found:
-        raise ControlError(f"there is no feed {feed}; there are {', '.join(found)}")
+        raise ControlError(f"no feed is named {feed}; the feeds are {', '.join(found)}")
     for name, one in found.items():
         if feed not in (None, name):
             continue

@@ -11,7 +11,9 @@ from tickplant.cli.options import (
     config_option,
     data_dir_of,
     data_option,
+    examples,
     json_option,
+    output_option,
     own_places,
     range_options,
 )
@@ -26,7 +28,13 @@ from tickplant.store.row_files import SUFFIXES
 from tickplant.store.selection import Clock
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "derive",
+        "derive rsi binance BTCUSDT --bars 1m --set period=14",
+        "derive book_imbalance binance BTCUSDT --every 100ms -o imbalance.parquet",
+    )
+)
 @click.argument("name", default="")
 @click.argument("venue", default="")
 @click.argument("symbol", default="")
@@ -36,20 +44,24 @@ from tickplant.store.selection import Clock
     "--bars",
     default="",
     show_default=BARS,
-    help="Of indicators over bars: which, such as 1s, 5m, 1h, 1d, volume-50, time-60, session-XNYS.",
+    metavar="BARS",
+    help="Bars that the indicator is computed over: 1s, 5m, 1h, 1d, volume-50, time-60, session-XNYS.",
 )
-@click.option("--sessions", default="", help="Of vwap_session: the calendar that it begins with, such as XNYS.")
+@click.option(
+    "--sessions", default="", metavar="CALENDAR", help="For vwap_session: the exchange calendar, such as XNYS."
+)
 @click.option(
     "--every",
     default="",
     show_default=EVERY,
-    help="Of indicators over the book: how often that is sampled, such as 100ms, 1m.",
+    metavar="INTERVAL",
+    help="For indicators over the book: the sampling interval, such as 100ms or 1m.",
 )
 @click.option(
-    "--set", "given", multiple=True, metavar="KEY=NUMBER", help="A parameter; may be given for each: --set period=14."
+    "--set", "given", multiple=True, metavar="KEY=NUMBER", help="Set a parameter, such as period=14; repeatable."
 )
 @range_options
-@click.option("-o", "out", type=click.Path(path_type=Path), help=f"File to write: {', '.join(SUFFIXES)}.")
+@output_option(SUFFIXES)
 @skip_damage_option
 @json_option
 def derive(
@@ -69,12 +81,12 @@ def derive(
     skip_damage: bool,
     as_json: bool,
 ) -> None:
-    """Compute indicator NAME over what is stored, or list the indicators there are.
+    """Compute indicator NAME over stored data, or list all indicators.
 
-    NAME may be one of [indicators] of the configuration, or say where one is: spreads.py:SPREAD_MEAN.
+    NAME is a built-in indicator, one of [indicators] of the configuration, or a Python object: spreads.py:SPREAD_MEAN.
 
-    Without SYMBOL, of all symbols of VENUE; without both, of all. What was computed is kept in the store, and computed
-    anew where its input changed.
+    Without SYMBOL, the command covers all symbols of VENUE; without both, the whole store. Results are cached in the
+    store, and recomputed if their input changes.
     """
     if not name:
         _print_indicators(as_json=as_json)
@@ -108,7 +120,7 @@ def derive(
     if out is not None and as_json:
         say_json({"file": str(out), "rows": count, "days": len(days), "cached": kept})
         return
-    say(f"{found.label}: {count:,} rows, {len(days) - kept} days computed, {kept} from the cache", err=out is None)
+    say(f"{found.label}: {count:,} rows; days: {len(days) - kept} computed, {kept} cached", err=out is None)
 
 
 def _parameter(text: str) -> tuple[str, float]:
@@ -117,7 +129,7 @@ def _parameter(text: str) -> tuple[str, float]:
     try:
         return key, float(value)
     except ValueError:
-        raise DeriveError(f"{value!r} is no number: --set wants KEY=NUMBER, such as period=14", key=key) from None
+        raise DeriveError(f"{value!r} is not a number: --set takes KEY=NUMBER, such as period=14", key=key) from None
 
 
 def _print_indicators(*, as_json: bool) -> None:

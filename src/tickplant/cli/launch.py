@@ -8,19 +8,19 @@ from typing import Final
 
 import click
 
-from tickplant.cli.options import config_option, load_config
+from tickplant.cli.options import config_option, examples, load_config
 from tickplant.plant.launcher import LIVE_MODULES, ForkServer
 
 PREFIX: Final = "TICKPLANT_SECRET_"  # how the variables begin of which `runtime.credentials` speaks
 
 
-@click.command()
+@click.command(epilog=examples("up", "up -c deploy/binance.toml"))
 @config_option
-@click.option("--plain", is_flag=True, help="Log lines instead of the console view, also on a terminal.")
+@click.option("--plain", is_flag=True, help="Print log lines instead of the live table.")
 def up(file: Path | None, plain: bool) -> int:
-    """Launch the plant and stay with it until Ctrl-C.
+    """Launch the plant and stay attached until Ctrl-C.
 
-    Without a configuration file it is an offline demo: a simulated venue, a feed, an engine and a writer.
+    Without a configuration file, the plant is an offline demo: a simulated venue, a feed, an engine and a writer.
     """
     if any(name.startswith(PREFIX) for name in os.environ):
         from tickplant.runtime.credentials import take_environment  # noqa: PLC0415  # seldom needed
@@ -46,4 +46,7 @@ def _run(server: ForkServer, file: Path | None, *, plain: bool) -> int:
     addresses = plans.Addresses()
     with watch(config.file, plain=plain) as view:
         supervisor = Supervisor(plans.live(config, addresses), addresses, report=view.report, server=server)
-        return supervisor.run(lambda: view.show(supervisor))
+        code = supervisor.run(lambda: view.show(supervisor))
+        if not code:
+            view.report("info", f"the plant has ended; everything is stored in {config.data_dir}")
+        return code

@@ -21,6 +21,7 @@ from tickplant.cli.options import (
     crossed_option,
     data_dir_of,
     data_option,
+    examples,
     json_option,
     live_address,
 )
@@ -43,23 +44,33 @@ from tickplant.times import format_time
 from tickplant.wire import TICK_CHANNELS
 
 ADDRESS = click.option(
-    "--address", default=None, help=f"PUB address.  [default: that of the configuration, else {DEFAULT_PUBLISH}]"
+    "--address",
+    default=None,
+    metavar="ADDRESS",
+    help=f"The engine's PUB address.  [default: from the configuration, else {DEFAULT_PUBLISH}]",
 )
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "tail binance.BTCUSDT.trade",
+        "tail 'binance.*.bbo' --json -n 10",
+        "tail --address tcp://127.0.0.1:5555 --snapshot",
+    )
+)
 @click.argument("topics", nargs=-1)
 @config_option
 @ADDRESS
 @json_option
 @click.option("-n", "--count", type=click.IntRange(min=1), help="Stop after this many records.")
-@click.option("--snapshot", is_flag=True, help="Begin with the books, quotes and bbo as they are now.")
+@click.option("--snapshot", is_flag=True, help="Begin with the current books, quotes and bbo.")
 @click.option(
     "--timeout",
     type=Number(0, LONGEST_WAIT_S, above=True),
     default=10.0,
     show_default=True,
-    help="Seconds to wait for the plant's first answer.",
+    metavar="SECONDS",
+    help="Longest wait for the engine's first answer.",
 )
 def tail(
     topics: tuple[str, ...],
@@ -70,10 +81,10 @@ def tail(
     snapshot: bool,
     timeout: float,
 ) -> None:
-    """Attach and print live records of TOPICS.
+    """Subscribe to TOPICS and print their records live.
 
-    A topic is venue.SYMBOL.channel, such as binance.BTCUSDT.trade, or the beginning of one, or has a * in it. Channels:
-    trade, agg_trade, quote, book, status, bbo, bar_1s, bar_1m. Without a topic: everything.
+    A topic is venue.SYMBOL.channel, such as binance.BTCUSDT.trade; a prefix of one, such as binance; or a pattern with
+    *. Common channels: trade, agg_trade, quote, book, status, bbo, bar_1s, bar_1m. Without TOPICS: everything.
     """
     left = count
     address = live_address(address, file)
@@ -84,7 +95,7 @@ def tail(
         _check_topics(messages, topics, live_address(address, file), timeout)
         for message in messages:
             if message.kind == "lost":
-                say(f"{message.topic}: {max(message.lost, 0) or 'some'} records were lost on the way", err=True)
+                say(f"{message.topic}: {max(message.lost, 0) or 'some'} records were lost in transit", err=True)
             for row in rows(message):
                 if as_json:
                     say_json(row)
@@ -109,12 +120,12 @@ def _check_topics(messages: Subscription, topics: Iterable[str], address: str, t
         if not (parts[0] and last) or (len(parts) > 2 and not (symbol and known)):
             channels = ", ".join((*TICK_CHANNELS, "bbo", "bar_1s", "bar_1m", "rsi-14_1m", "…"))
             raise SubscribeError(
-                f"{wanted!r} cannot be a topic: that is venue.SYMBOL.channel, such as binance.BTCUSDT.trade, or the "
-                f"beginning of one; channels are {channels}"
+                f"{wanted!r} is not a topic: a topic is venue.SYMBOL.channel, such as binance.BTCUSDT.trade, or a "
+                f"prefix of one; channels are {channels}"
             )
         prefix = f"{parts[0]}.{symbol}." if symbol and "*" not in wanted else ""
         there = _what_there_is(wanted, prefix, address, timeout_s)
-        say(f"{wanted}: there is no such topic yet; waiting for its first record{there}", err=True)
+        say(f"{wanted}: no such topic yet; waiting for its first record{there}", err=True)
 
 
 def _what_there_is(wanted: str, prefix: str, address: str, timeout_s: float) -> str:
@@ -126,9 +137,9 @@ def _what_there_is(wanted: str, prefix: str, address: str, timeout_s: float) -> 
         line.close()
     channels = [topic.removeprefix(prefix) for topic in topics if topic.startswith(prefix)] if prefix else []
     if channels:
-        return f"; of {prefix[:-1]} there is {', '.join(channels)}"
+        return f"; channels of {prefix[:-1]}: {', '.join(channels)}"
     near = nearest(wanted, topics)
-    return f"; the nearest: {', '.join(near)}" if near else ""
+    return f"; similar topics: {', '.join(near)}" if near else ""
 
 
 def rows(message: Message) -> Iterator[dict[str, object]]:
@@ -207,16 +218,22 @@ def _texts(row: dict[str, object]) -> Iterator[str]:
         yield " ".join(f"{name} {row[name]}" for name in ("open", "high", "low", "close", "volume", "trades"))
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "book binance BTCUSDT --depth 5",
+        "book binance BTCUSDT --at 2026-01-31T12:00:00Z --data data",
+        "book binance BTCUSDT --data data --json",
+    )
+)
 @click.argument("venue")
 @click.argument("symbol")
 @config_option
 @data_option
 @ADDRESS
 @json_option
-@click.option("--at", type=Time(), help="As it was after every record received up to this time; from the store.")
-@click.option("--depth", type=click.IntRange(min=1), help="Levels of each side.  [default: all]")
-@click.option("--orders", is_flag=True, help="Each order with its id and its place in the queue at its price.")
+@click.option("--at", type=Time(), help="The stored book at this time, after every record received until then.")
+@click.option("--depth", type=click.IntRange(min=1), help="Levels per side.  [default: 10; all with --json]")
+@click.option("--orders", is_flag=True, help="Show each order: its id and its place in the queue at its price.")
 @crossed_option
 @skip_damage_option
 def book(
@@ -232,18 +249,21 @@ def book(
     crossed: Crossed,
     skip_damage: bool,
 ) -> None:
-    """Show the book of SYMBOL: of the running plant, or with --at or --data of the store."""
+    """Show the book of SYMBOL: live, or from the store with --at or --data."""
     if at is not None or data_dir is not None:
         folder = data_dir_of(data_dir, file)
         found = _stored_book(folder, venue, symbol, at, skip_damage=skip_damage, orders=orders, crossed=crossed)
     elif crossed == "match":
-        raise click.UsageError("--crossed goes with --at or --data: a plant's own configuration says it")
+        raise click.UsageError("--crossed needs --at or --data; the live book follows the plant's configuration")
     else:
         address = live_address(address, file)
         with waiting(f"{address}: waiting for the engine's answer"):
             found = fetch_book(venue, symbol, address=address, orders=orders)
     if as_json:
         say_json(found.shown(depth))
+        return
+    if at is not None and found.stale and not (len(found.bids) or len(found.asks)):
+        say(f"{venue} {symbol}: the store has no complete book at {format_time(at)}", err=True)
         return
     say(f"{venue} {symbol}  {format_time(found.ts_recv)}{'  STALE' if found.stale else ''}")
     shown = found.shown(depth or 10)
@@ -272,7 +292,7 @@ def _stored_book(
     with open_store(data_dir, skip_damage=skip_damage) as store:
         stored = store.book(venue, symbol, at_ns, orders=orders, crossed=crossed)
     if orders and (stored.bid_orders is None or stored.ask_orders is None):
-        raise StoreError(f"no book of orders of {venue} {symbol} had begun by then", path=data_dir)
+        raise StoreError(f"{venue} {symbol} has no order book at that time", path=data_dir)
     return plain_book(stored)
 
 

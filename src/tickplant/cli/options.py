@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -33,6 +33,17 @@ class Time(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
+class Group(click.Group):
+    """A group whose help gives the first sentence of each command in full."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, (one.help or "").partition(".")[0] + ".") for name, one in self.commands.items()]
+            )
+
+
 class Number(click.ParamType[float]):
     """A finite number within bounds."""
 
@@ -55,6 +66,21 @@ class Number(click.ParamType[float]):
         return number
 
 
+class Setting(click.ParamType[tuple[str, "int | float"]]):
+    """The name of a setting and its number."""
+
+    name = "NAME=NUMBER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int | float]:
+        """Name and number; whether there is such a setting is for others to say."""
+        name, _, text = value.partition("=")
+        try:
+            number = float(text)
+        except ValueError:
+            self.fail(f"{value!r} is not a name and a number, such as max_connections=500", param, ctx)
+        return name.strip(), int(number) if number.is_integer() else number
+
+
 LONGEST_WAIT_S: Final = 1_000_000.0
 """Longest time-out, eleven days: poll counts milliseconds in 32 bits."""
 
@@ -62,7 +88,7 @@ LONGEST_WAIT_S: Final = 1_000_000.0
 def check_range(start: int | None, end: int | None) -> None:
     """Refuse a range that ends before it begins. Raises click.UsageError."""
     if start is not None and end is not None and start > end:
-        raise click.UsageError(f"--start {format_time(start)} is after --end {format_time(end)}: nothing is in between")
+        raise click.UsageError(f"--start {format_time(start)} is after --end {format_time(end)}: the range is empty")
 
 
 def range_options(function: F) -> F:
@@ -72,10 +98,12 @@ def range_options(function: F) -> F:
         type=click.Choice(["recv", "event"]),
         default="recv",
         show_default=True,
-        help="The clock of --start and --end: when a record was received, or the venue's own time.",
+        help="Which time --start and --end refer to: recv, when the record was received; event, the venue's own time.",
     )(function)
-    end = click.option("--end", type=Time(), help="Last time, exclusive.")(clock)
-    return click.option("--start", type=Time(), help="First time, inclusive: RFC 3339 or integer nanoseconds.")(end)
+    end = click.option("--end", type=Time(), help="End of the range, exclusive.")(clock)
+    return click.option("--start", type=Time(), help="Start of the range, inclusive: RFC 3339 or integer nanoseconds.")(
+        end
+    )
 
 
 def config_option(function: F) -> F:
@@ -85,6 +113,7 @@ def config_option(function: F) -> F:
         "--config",
         "file",
         type=click.Path(path_type=Path),
+        metavar="FILE",
         help="Configuration file.  [default: ./supervisor.toml, else the offline demo]",
     )(function)
 
@@ -95,11 +124,45 @@ def data_option(function: F) -> F:
         "--data",
         "data_dir",
         type=click.Path(path_type=Path),
-        help="Data directory.  [default: that of the configuration]",
+        metavar="FOLDER",
+        help="Data directory.  [default: from the configuration]",
     )(function)
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+
+
+class _TableFile(click.ParamType[Path]):
+    """A file whose suffix names a format."""
+
+    name = "FILE"
+
+    def __init__(self, suffixes: Iterable[str]) -> None:
+        self._suffixes = tuple(suffixes)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path. A wrong suffix is refused before anything is read."""
+        path = Path(value)
+        if path.suffix.lower() not in self._suffixes:
+            self.fail(f"{value!r} has no known suffix; choose from {', '.join(self._suffixes)}", param, ctx)
+        return path
+
+
+def output_option(suffixes: Iterable[str]) -> Callable[[F], F]:
+    """`-o FILE`: write there instead of printing; the suffix names the format."""
+    return click.option(
+        "-o",
+        "--output",
+        "out",
+        type=_TableFile(suffixes),
+        metavar="FILE",
+        help=f"Write to FILE instead of printing. Its suffix chooses the format: {', '.join(suffixes)}.",
+    )
+
+
+def examples(*lines: str) -> str:
+    """The epilog of a command's help: command lines that run as they stand on a demo plant or its store."""
+    return "\b\nExamples:\n" + "\n".join(f"  tickplant {line}" for line in lines)
 
 
 crossed_option = click.option(
@@ -107,7 +170,7 @@ crossed_option = click.option(
     type=click.Choice(["flag", "match"]),
     default="flag",
     show_default=True,
-    help="Books of orders that cross are flagged, or resolved by matching.",
+    help="Order books whose sides cross: flag the book, or resolve the cross by matching.",
 )
 
 
@@ -121,7 +184,7 @@ def load_config(file: Path | None) -> Config:
 
 
 def live_address(address: str | None, file: Path | None) -> str:
-    """Where the engine publishes that a command means. A configuration that is named is read in any case."""
+    """The address of the engine that a command attaches to. A configuration named with -c is read in any case."""
     if address and file is None:
         return address
     from tickplant.runtime.config import DEFAULT_PUBLISH  # noqa: PLC0415
@@ -143,10 +206,10 @@ def check_publish(option: str, address: str, *, insecure: bool | None = None) ->
         return
     endpoint = find_endpoint(option, address)
     if endpoint is None:
-        raise click.UsageError(f"{option} {address!r} is no address such as {local}")
+        raise click.UsageError(f"{option} {address!r} is not an address: use {local}")
     if not (insecure or is_loopback(endpoint.host)):
         trusted = "" if insecure is None else ", or --insecure where the network is trusted"
-        raise click.UsageError(f"{option} {address}: other machines could read it there: use {local}{trusted}")
+        raise click.UsageError(f"{option} {address}: other machines can reach that address: use {local}{trusted}")
 
 
 def data_dir_of(data_dir: Path | None, file: Path | None) -> Path:

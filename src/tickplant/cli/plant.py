@@ -9,7 +9,7 @@ from typing import Any
 import click
 import msgspec
 
-from tickplant.cli.options import config_option, data_dir_of, data_option, json_option, load_config
+from tickplant.cli.options import Group, config_option, data_dir_of, data_option, examples, json_option, load_config
 from tickplant.cli.output import say, say_json
 from tickplant.errors import ConfigError, ControlError
 from tickplant.plant import run_folder
@@ -43,12 +43,15 @@ def ask(data_dir: Path, message: Message, *, timeout_s: float = 5.0) -> Message:
         client.close()
 
 
-@click.command()
+@click.command(epilog=examples("status", "status -c deploy/binance.toml --json"))
 @config_option
 @data_option
 @json_option
 def status(file: Path | None, data_dir: Path | None, as_json: bool) -> int:
-    """Show how the plant is. Exit code 1 where it is not well."""
+    """Show the state of the running plant.
+
+    The exit code is 1 if the plant is not healthy.
+    """
     reply = ask(data_dir_of(data_dir, file), GetStatus())
     if not isinstance(reply, Status):
         raise ControlError(f"the plant answered {type(reply).__name__} instead of its status")
@@ -59,13 +62,18 @@ def status(file: Path | None, data_dir: Path | None, as_json: bool) -> int:
     return 0 if reply.healthy else 1
 
 
-@click.command()
+@click.command(epilog=examples("stop", "stop --data data --timeout 60"))
 @config_option
 @data_option
-@click.option("--wait/--no-wait", default=True, help="Return only when all data is stored and the plant has ended.")
-@click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait.  [default: what the plant may take]")
+@click.option("--wait/--no-wait", default=True, help="Wait until all data is stored and the plant has ended.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Longest wait.  [default: the plant's own limit]"
+)
 def stop(file: Path | None, data_dir: Path | None, wait: bool, timeout: float | None) -> None:
-    """Drain the plant into the store and end it. Exit code 1 where not everything could be stored."""
+    """Drain the running plant into the store, then end the plant.
+
+    The exit code is 1 if some data could not be stored.
+    """
     data_dir = data_dir_of(data_dir, file)
     began, _ = last_holder(data_dir)
     ask(data_dir, Stop())
@@ -90,22 +98,28 @@ def stop(file: Path | None, data_dir: Path | None, wait: bool, timeout: float | 
         raise ControlError(f"{data_dir}: the plant has ended, but not in order: {now.trouble}")
 
 
-@click.command()
+@click.command(epilog=examples("restart engine"))
 @click.argument("name")
 @config_option
 @data_option
 def restart(name: str, file: Path | None, data_dir: Path | None) -> None:
-    """Restart the process NAME; it goes on where it was."""
+    """Restart the process NAME; it resumes where it stopped.
+
+    `tickplant status` lists the names.
+    """
     _expect_accepted(ask(data_dir_of(data_dir, file), Restart(name)))
 
 
-@click.command()
+@click.command(epilog=examples("resync binance BTCUSDT", "resync binance"))
 @click.argument("feed")
 @click.argument("symbol", default="")
 @config_option
 @data_option
 def resync(feed: str, symbol: str, file: Path | None, data_dir: Path | None) -> None:
-    """Fetch the book of SYMBOL (or of all symbols) of FEED again."""
+    """Fetch the book of SYMBOL again, or all books of FEED.
+
+    FEED is the name after `feeds.` in the configuration.
+    """
     _expect_accepted(ask(data_dir_of(data_dir, file), Resync(feed, symbol)))
 
 
@@ -114,17 +128,17 @@ def _expect_accepted(reply: Message) -> None:
         raise ControlError(f"the plant answered {type(reply).__name__}")
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
-    """Look at the configuration."""
+    """Check a configuration."""
 
 
-@config.command()
+@config.command(epilog=examples("config check", "config check deploy/binance.toml"))
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 @config_option
 @json_option
 def check(path: Path | None, file: Path | None, as_json: bool) -> None:
-    """Check a configuration file and show what it amounts to, defaults included."""
+    """Check a configuration file and show every setting, defaults included."""
     checked = load_config(path or file)
     check_machine(checked)
     planned = wanted_series(checked)

@@ -18,6 +18,7 @@ from tickplant.cli.options import (
     crossed_option,
     data_dir_of,
     data_option,
+    examples,
     json_option,
     own_places,
     range_options,
@@ -71,40 +72,56 @@ class Speed(click.ParamType[float | str]):
 
 
 venue_option = click.option(
-    "--venue", type=click.Choice(sorted(VENUES)), help="Whose messages these are; a file of DBN says so itself."
+    "--venue",
+    type=click.Choice(sorted(VENUES)),
+    metavar="VENUE",
+    help=f"Venue that sent the messages; not needed for DBN files. One of {', '.join(sorted(VENUES))}.",
 )
-speed_option = click.option("--speed", type=Speed(), default=1.0, show_default=True, help="Times real time, or max.")
+speed_option = click.option(
+    "--speed", type=Speed(), default=1.0, show_default=True, help="Multiple of real time, or max for no pauses."
+)
 
 
-_ALL_STORED = "all of it is stored already; nothing was added"
+_ALL_STORED = "the whole recording is already stored; nothing was added"
 
 _BY_NAME = {"rejected": "rejects", "ignored": "ignored_kinds", "off_book": "off_book"}
 """Counters of a summary, and where the feed counts the same by cause, kind or origin."""
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "ingest recording.gz --venue binance --data history",
+        "ingest recordings --venue kraken --data history --json",
+        "ingest glbx-mdp3-20260131.mbo.dbn.zst --data history",
+    )
+)
 @click.argument("recording", type=click.Path(path_type=Path))
 @venue_option
-@click.option("--data", "data_dir", required=True, type=click.Path(path_type=Path), help="Store to add to.")
+@click.option(
+    "--data", "data_dir", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="Store to add to."
+)
 @crossed_option
-@click.option("--again", is_flag=True, help="A recording that is stored already is no error; stored once all the same.")
+@click.option(
+    "--again", is_flag=True, help="Exit with 0 if the whole recording is already stored. Nothing is stored twice."
+)
 @json_option
 def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed, again: bool, as_json: bool) -> int:
-    """Store RECORDING, a file or the files of a folder: through feed, ring, engine and writer, without loss.
+    """Store RECORDING, a file or a folder of files, through the pipeline of a live plant.
 
-    Each line, plain, gzip or zstd, is a receive time (s, ms, µs or ns, or RFC 3339), a space, and the frame as it was
-    received. Or RECORDING is a file of Databento's (DBN, plain or zstd). What is stored already is left out: an ingest
-    that was cut short is continued when it is repeated, and a recording that follows another one is joined to it. A
-    recording that is stored whole is refused, with exit code 1, but for --again.
+    RECORDING is text, plain, gzip or zstd. Each line is a receive time (s, ms, µs or ns, or RFC 3339), a space, and the
+    frame as received. RECORDING may also be a Databento file (DBN, plain or zstd).
+
+    Records that are already stored are skipped: the same command resumes a stopped ingest, and a recording that follows
+    another one continues it. The exit code is 1 if the whole recording is already stored, unless --again is given.
     """
     Recording(recording)  # there is something to read
     importer = importers.find(recording)
     if importer and venue in (None, importer):
         importers.open_import(importer, recording)  # and it can be read
     elif importer:
-        raise FeedError(f"{recording}: a file of {importer}, not of {venue}: leave --venue out")
+        raise click.UsageError(f"{recording}: this is a {importer} file, not a {venue} recording: omit --venue")
     elif venue is None:
-        raise FeedError(f"{recording}: not a file that says whose it is: name the venue of its messages with --venue")
+        raise click.UsageError(f"{recording}: the file does not name its venue: add --venue")
     venue = importer or venue or ""
     started_s = time.monotonic()
     with Progress(f"storing {recording.name}", unit="frames") as progress:
@@ -123,7 +140,7 @@ def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed,
         code = supervisor.run(lambda: progress.show(supervisor.children[names.feed].counters.get("frames", 0)))
     if code or names.feed not in supervisor.done:
         raise StoreError(
-            "the recording was not stored whole: " + "; ".join(supervisor.failed or ["stopped"]), path=recording
+            "the recording was not stored completely: " + "; ".join(supervisor.failed or ["stopped"]), path=recording
         )
     counters = supervisor.done[names.feed].counters
     kinds, off_book = counters.get("kinds"), counters.get("off_book")
@@ -150,18 +167,18 @@ def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed,
         say(told, err=True)
     if late := counters.get("late", 0):
         raise FeedError(
-            f"{recording}: {late:,} of its events are older than what is stored of their streams, and are not stored: "
-            "they were left out; ingest recordings in the order of their times, or this one into a store of its own"
+            f"{recording}: {late:,} events are older than the stored end of their streams and were left out: ingest "
+            "recordings in time order, or ingest this one into a store of its own"
         )
     if summary["frames"] and summary["frames"] == summary["rejected"]:
         kept = data_dir / "rejects" / f"{names.feed}.jsonl"
-        raise FeedError(f"{recording}: every frame of it was rejected (see {kept}); is --venue {venue} right?")
+        raise FeedError(f"{recording}: every frame was rejected (see {kept}): check --venue {venue}")
     if damage := counters.get("damage"):
-        raise FeedError(f"{damage}; what could be read is stored")
+        raise FeedError(f"{damage}; the readable part is stored")
     # One that was cut short behind its last record adds none either, but ends for the first time.
     known = not summary["added"] and (summary["repeated"] or summary["duplicates"])
     if known and not again and ended(data_dir.resolve(), names.feed) == ended_before:
-        raise FeedError(f"{recording}: {_ALL_STORED}; with --again that is no error, and stored once all the same")
+        raise FeedError(f"{recording}: {_ALL_STORED}; use --again to exit with 0")
     return 0
 
 
@@ -171,24 +188,37 @@ def _what_was_known(recording: Path, summary: Mapping[str, object]) -> str:
         return f"{recording}: {_ALL_STORED}" if summary["repeated"] or summary["duplicates"] else ""
     known = []
     if summary["repeated"]:
-        known.append(f"its first {summary['repeated']:,} records, where the earlier ingest was continued")
+        known.append(f"the first {summary['repeated']:,} records, which an earlier ingest stored")
     if summary["duplicates"]:
-        known.append(f"{summary['duplicates']:,} events, by their ids")
-    return f"{recording}: stored already and left out: {'; '.join(known)}" if known else ""
+        known.append(f"{summary['duplicates']:,} events with known ids")
+    return f"{recording}: already stored and skipped: {'; '.join(known)}" if known else ""
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "replay --speed 10",
+        "replay --data data --symbol BTCUSDT --start 2026-01-31 --speed max",
+        "replay --publish tcp://127.0.0.1:5600 --paused",
+    )
+)
 @config_option
 @data_option
 @click.option("--venue", default="", help="Only this venue.")
-@click.option("--symbol", "symbols", multiple=True, help="Only this symbol; may be given more than once.")
+@click.option("--symbol", "symbols", multiple=True, help="Only this symbol; repeatable.")
 @range_options
 @speed_option
 @skip_damage_option
-@click.option("--paused", is_flag=True, help="Begin with a pause: keys or control messages go on.")
-@click.option("--loop", is_flag=True, help="Begin again at the end.")
+@click.option("--paused", is_flag=True, help="Begin paused, until a key or a control message resumes.")
+@click.option("--loop", is_flag=True, help="Start over at the end.")
 @crossed_option
-@click.option("--bind", default=REPLAY_ADDRESS, show_default=True, help="PUB address; requests go to the next port.")
+@click.option(
+    "--publish",
+    "--bind",
+    default=REPLAY_ADDRESS,
+    show_default=True,
+    metavar="ADDRESS",
+    help="PUB address to publish at; recovery requests use the next port.",
+)
 def replay(
     file: Path | None,
     data_dir: Path | None,
@@ -202,17 +232,17 @@ def replay(
     paused: bool,
     loop: bool,
     crossed: Crossed,
-    bind: str,
+    publish: str,
 ) -> int:
-    """Play stored records as if they were live: through a ring and an engine, on the wire of a live plant.
+    """Publish stored records again, exactly as a live plant published them.
 
-    It waits for the first subscriber, plays, and ends when everything has been sent. Several feeds are merged by
-    --clock. At a terminal, space pauses and goes on, "." lets one event pass, the arrows left and right go 10 s back
-    and ahead, up and down double and halve the speed, 1 is real time, m is at full speed, l plays again and again, 0
-    goes to the beginning, q ends it. tickplant.ReplayControl does the same from a program.
+    The replay begins with the first subscriber and ends after the last record. Several feeds are merged by the time
+    that --clock names. Keys at a terminal: space pauses and resumes; "." steps one event; left and right seek by 10 s;
+    up and down double and halve the speed; 1 is real time, m full speed; l loops; 0 seeks to the beginning; q quits.
+    tickplant.ReplayControl does the same from a program.
     """
     check_range(start, end)
-    check_publish("--bind", bind)
+    check_publish("--publish", publish)
     store = data_dir_of(data_dir, file)
     with open_store(store, skip_damage=True) as opened:
         wanted_ids(opened, venue, symbols)
@@ -231,13 +261,13 @@ def replay(
         loop=loop,
         skip_damage=skip_damage,
     )
-    engine = EngineConfig(publish=bind)
+    engine = EngineConfig(publish=publish)
     series = stored_series(store, own_places(file, data_dir))
     for name, why in series.left_out.items():
         say(f"{name} is left out: {why}", err=True)
     plan = plans.replay(spec, engine, series, plant_id=plant_id, crossed=crossed)
-    say(f"replaying {store} at {bind} as soon as somebody subscribes; Ctrl-C ends it", err=True)
-    say(f"controls: {plan.plant.control}", err=True)
+    say(f"{store}: replay at {publish} begins with the first subscriber; Ctrl-C ends it", err=True)
+    say(f"control address for tickplant.ReplayControl: {plan.plant.control}", err=True)
     with Progress(f"playing {store}", unit="records") as progress:
         supervisor = Supervisor(plan, report=progress.report)
         with ReplayKeys(plan.plant.control, beginning_ns=start or 0, paused=paused, loop=loop):
@@ -262,14 +292,30 @@ def _position(counters: Counters) -> str:
     return ", ".join([shown, *filter(None, words)])
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "sim --venue kraken --symbol BTC/USD --rate 1000", "sim recording.gz --venue binance --port 0 --speed max"
+    )
+)
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--venue", required=True, type=click.Choice(sorted(DIALECTS)), help="Whose protocol is spoken.")
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(0, 65535), default=9443, show_default=True, help="0: any free port.")
+@click.option(
+    "--venue",
+    required=True,
+    type=click.Choice(sorted(DIALECTS)),
+    metavar="VENUE",
+    help=f"Venue to simulate: {', '.join(sorted(DIALECTS))}.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9443,
+    show_default=True,
+    help="Port to listen on; 0 takes any free port.",
+)
 @speed_option
 @click.option(
-    "--symbol", "symbols", multiple=True, help="Symbols of the synthetic market (without FILE): BTCUSDT, BTC/USD."
+    "--symbol", "symbols", multiple=True, help="Symbol of the synthetic market, such as BTCUSDT or BTC/USD; repeatable."
 )
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True, help="Seed of the synthetic market."
@@ -277,10 +323,10 @@ def _position(counters: Counters) -> str:
 @click.option(
     "--rate",
     type=Number(0, 1e7, above=True),
-    help="Messages per second: of the synthetic market (200 by default), or of FILE, whatever its times (databento).",
+    help="Messages per second: of the synthetic market (default 200), or of a Databento FILE, ignoring its times.",
 )
-@click.option("--loop", is_flag=True, help="Play FILE again and again, each time with other ids (databento).")
-@click.option("--key", default="", help="What a client must know to log in (databento).")
+@click.option("--loop", is_flag=True, help="Databento: play FILE in a loop, with new ids each time.")
+@click.option("--key", default="", help="Databento: the API key that clients must present.")
 def sim(
     file: Path | None,
     venue: str,
@@ -293,9 +339,12 @@ def sim(
     loop: bool,
     key: str,
 ) -> None:
-    """Serve a venue on this machine: play the recording FILE, or without it a synthetic market, protocol and all."""
+    """Simulate a venue on this machine: play the recording FILE, or run a synthetic market.
+
+    The simulation speaks the protocol of the venue, checksums included; POST /sim/fault commits faults.
+    """
     if file is not None and not file.exists():
-        raise FeedError(f"{file}: there is no such file")
+        raise FeedError(f"{file}: no such file")
     wanted = {
         "venue": venue,
         "host": host,

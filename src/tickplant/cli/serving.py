@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from tickplant.cli.options import config_option, data_dir_of, data_option
+from tickplant.cli.options import config_option, data_dir_of, data_option, examples
 from tickplant.cli.output import say
 from tickplant.cli.stored import check_store
 from tickplant.errors import TickplantError
@@ -19,17 +19,24 @@ from tickplant.runtime.signals import signals_as_fd
 TOKEN_VARIABLE: Final = "TICKPLANT_FLIGHT_TOKEN"  # noqa: S105  # where the token is, not the token
 
 
-@click.command()
+@click.command(epilog=examples("serve", "serve --data data --flight 127.0.0.1:8815"))
 @config_option
 @data_option
-@click.option("--flight", "address", default="127.0.0.1:8815", show_default=True, help="HOST:PORT to listen on.")
-@click.option("--tls-cert", type=click.Path(path_type=Path), help="Certificate chain, PEM.")
-@click.option("--tls-key", type=click.Path(path_type=Path), help="Its key, PEM.")
+@click.option(
+    "--flight",
+    "address",
+    default="127.0.0.1:8815",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Address to listen on.",
+)
+@click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="TLS certificate chain, PEM.")
+@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Key of the certificate, PEM.")
 def serve(file: Path | None, data_dir: Path | None, address: str, tls_cert: Path | None, tls_key: Path | None) -> None:
-    """Serve the store to readers on other machines, over Arrow Flight.
+    """Serve the store to other machines over Arrow Flight.
 
-    Readers must send the token that TICKPLANT_FLIGHT_TOKEN holds. Without a token, or without TLS, only this machine
-    is served.
+    Clients send the token of the environment variable TICKPLANT_FLIGHT_TOKEN. An address that other machines can reach
+    needs both a token and a TLS certificate.
     """
     import pyarrow as pa  # noqa: PLC0415  # slow to import
 
@@ -45,9 +52,9 @@ def serve(file: Path | None, data_dir: Path | None, address: str, tls_cert: Path
         raise click.UsageError(f"--flight {address!r} is not HOST:PORT")
     local = host in ("127.0.0.1", "localhost", "[::1]")
     if not local and token is None:
-        raise click.UsageError(f"{address} can be reached from elsewhere: put a token into {TOKEN_VARIABLE}")
+        raise click.UsageError(f"other machines can reach --flight {address}: put a token into {TOKEN_VARIABLE}")
     if not local and tls_cert is None:
-        raise click.UsageError(f"{address} can be reached from elsewhere: give --tls-cert and --tls-key")
+        raise click.UsageError(f"other machines can reach --flight {address}: give --tls-cert and --tls-key")
     pair = None if tls_cert is None or tls_key is None else (tls_cert.read_bytes(), tls_key.read_bytes())
     scheme = "grpc" if pair is None else "grpc+tls"
     try:

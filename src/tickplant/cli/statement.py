@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tickplant.cli.options import config_option, data_dir_of, data_option, json_option
+from tickplant.cli.options import config_option, data_dir_of, data_option, examples, json_option, output_option
 from tickplant.cli.output import TerminalText, say, say_json
 from tickplant.cli.stored import open_store, skip_damage_option
 from tickplant.errors import TickplantError
@@ -19,12 +19,17 @@ from tickplant.store.row_files import SUFFIXES, format_of, whole_file, write_arr
 from tickplant.store.rows import BATCH_ROWS
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        'sql "select symbol, count(*) from trades group by all order by all"',
+        "sql \"select * from trades where symbol = 'BTCUSDT'\" -o trades.parquet",
+    )
+)
 @click.argument("statement")
 @config_option
 @data_option
-@click.option("--float", "as_float", is_flag=True, help="Prices and sizes as DOUBLE instead of exact decimals.")
-@click.option("-o", "out", type=click.Path(path_type=Path), help=f"File to write: {', '.join(SUFFIXES)}.")
+@click.option("--float", "as_float", is_flag=True, help="Return prices and sizes as DOUBLE instead of exact decimals.")
+@output_option(SUFFIXES)
 @skip_damage_option
 @json_option
 def sql(
@@ -36,10 +41,10 @@ def sql(
     skip_damage: bool,
     as_json: bool,
 ) -> None:
-    """Answer a STATEMENT of SQL, in DuckDB's dialect.
+    """Run an SQL STATEMENT over the store, in DuckDB's dialect.
 
-    Tables are ticks, bbo and bars; trades, quotes, levels, orders and gaps are views of ticks. The macro ns makes
-    integers of times: where recv_ns >= ns('2024-08-08T12:00Z').
+    The tables are ticks, bbo and bars; trades, quotes, levels, orders and gaps are views of ticks. The macro ns turns a
+    time into integer nanoseconds: where recv_ns >= ns('2024-08-08T12:00Z').
     """
     kind = None if out is None else format_of(out)
     with open_store(data_dir_of(data_dir, file), skip_damage=skip_damage) as store:
@@ -48,7 +53,7 @@ def sql(
         try:
             answer = connection.sql(statement)
             if answer is None:
-                raise TickplantError("the statement has no answer to print or write")
+                raise TickplantError("the statement returns no rows: use SELECT")
             reader: Any = answer.to_arrow_reader(BATCH_ROWS)
             text: Any = "jsonl" if as_json or kind == "jsonl" else "csv"
             if out is None:

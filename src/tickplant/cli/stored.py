@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def skip_damage_option(function: F) -> F:
     """`--skip-damage`: go on behind what cannot be read, and say what that was."""
     return click.option(
-        "--skip-damage", is_flag=True, help="Leave out what is damaged, and say what, instead of ending there."
+        "--skip-damage", is_flag=True, help="Skip damaged stretches and name them, instead of stopping at the first."
     )(function)
 
 
@@ -35,7 +35,7 @@ schema_option = click.option(
     type=click.Choice([schema.name.lower() for schema in Schema]),
     default="tick",
     show_default=True,
-    help="Ticks, or what the engine derived from them.",
+    help="Record type: ticks, or records that the engine derived from them.",
 )
 
 
@@ -63,11 +63,9 @@ def open_store(data_dir: Path, *, skip_damage: bool) -> Iterator[Store]:
 def check_store(data_dir: Path) -> None:
     """Refuse what is no store. Raises StoreError."""
     if not data_dir.is_dir():
-        raise StoreError(
-            "is not a directory" if data_dir.exists() else "there is no such data directory", path=data_dir
-        )
+        raise StoreError("is not a directory" if data_dir.exists() else "no such data directory", path=data_dir)
     if not (journal_root(data_dir).is_dir() or daily_root(data_dir).is_dir()):
-        raise StoreError("holds no journal: nothing has been stored here, or it is another folder", path=data_dir)
+        raise StoreError("is not a tickplant store: it has neither a journal nor daily files", path=data_dir)
 
 
 def write_table(table: ValueTable, out: Path | None, *, as_json: bool) -> int:

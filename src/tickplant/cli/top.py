@@ -105,17 +105,19 @@ def _keys_in_words() -> str:
 @click.command(epilog="\b\nKeys:\n" + _keys_in_words())
 @config_option
 @data_option
-@click.option("--every", type=Number(0.1, 60), default=1.0, show_default=True, help="Seconds between two looks.")
+@click.option(
+    "--every", type=Number(0.1, 60), default=1.0, metavar="SECONDS", show_default=True, help="Refresh interval."
+)
 def top(file: Path | None, data_dir: Path | None, every: float) -> None:
-    """Watch the plant at a terminal: processes, rings and gaps, in place.
+    """Watch the running plant in the terminal: processes, rings and gaps.
 
-    What is shown is what `tickplant status` shows. A plant that ends or does not answer is shown as such, with the time
-    of the last numbers, and is found again when it comes back.
+    The figures are those of `tickplant status`. If the plant ends or stops answering, the display says so with the time
+    of the last figures, and reconnects once the plant is back.
     """
     fd = terminal()
     console = Console()
     if fd is None or not console.is_terminal:
-        raise click.UsageError("top needs a terminal of its own; tickplant status --json prints the same once")
+        raise click.UsageError("top needs a terminal; `tickplant status --json` prints the same figures once")
     looks = PlantLooks(data_dir_of(data_dir, file), every)
     view = TopView()
     with contextlib.closing(looks), _signals() as caught:

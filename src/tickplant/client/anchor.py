@@ -1,7 +1,7 @@
-"""The last record of a topic that its subscriber has, as far as a store has it: from there the store goes on.
+"""The last stored record of a topic that a subscriber has: from there, the store can continue.
 
-By it a subscriber crosses from one life of an engine to the next: topic sequences begin anew, the seqs of a producer
-do not. No sockets, no clocks.
+With it, a subscriber crosses from one life of an engine to the next: topic sequences restart, but a producer's seqs
+continue. No sockets, no clocks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SEQ_BYTES: Final = 8  # the last field of every record
 
 
 class Anchor:
-    """Of one topic, within one epoch."""
+    """The anchor of one topic within one epoch."""
 
     __slots__ = ("_producer", "_record", "_seq", "_shared")
 
@@ -23,15 +23,15 @@ class Anchor:
         self._producer = ""
         self._seq = -1
         self._record = b""
-        self._shared = False  # several producers count seqs here: what one of them has says nothing of the other's
+        self._shared = False  # several producers count seqs here: those of one say nothing about those of another
 
     @property
     def holds(self) -> bool:
-        """Whether the store can be asked from here on."""
+        """Whether the store can be asked for what follows."""
         return bool(self._producer) and not self._shared
 
     def move(self, header: Header, payload: bytes) -> None:
-        """The subscriber has these records, too."""
+        """Note that the subscriber now has these records too."""
         if header.producer:
             self._shared |= self._producer not in ("", header.producer)
             self._producer = header.producer
@@ -39,16 +39,17 @@ class Anchor:
             self._seq = int.from_bytes(self._record[-_SEQ_BYTES:], "little")
 
     def question(self, topic: str, gone: Gone) -> GetHistory | None:
-        """What to ask the store for up to the beginning of another life of the engine; None where they do not fit.
+        """The request for stored records up to the start of the engine's next life; None if the two lives do not fit.
 
-        It begins with the last record that is here: after a power cut, seqs that were not durable are used again.
+        The request begins with the last record that the subscriber has: after a power cut, seqs that were not durable
+        are used again.
         """
         if not self.holds or gone.producer != self._producer or gone.begin_seq <= self._seq:
             return None
         return GetHistory(topic, self._producer, self._seq, gone.begin_seq - 1)
 
     def behind(self, asked: GetHistory, frames: Sequence[bytes]) -> list[tuple[Header, bytes]] | None:
-        """Messages of an answer, less the record that is here; None where the store has another one in its place."""
+        """The messages of an answer without the record already here; None if the store has another one in its place."""
         known = self._record if asked.first_seq == self._seq else b""
         if not b"".join(frames[1:2]).startswith(known):
             return None

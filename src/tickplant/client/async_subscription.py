@@ -16,17 +16,17 @@ from tickplant.client.topic_message import Message
 P = ParamSpec("P")
 
 LOOK_S: Final = 0.25
-"""The longest wait between two looks: a subscription has deadlines, and ZeroMQ may owe a sign of what has arrived."""
+"""The longest wait between two looks: a subscription has deadlines, and ZeroMQ may signal only part of what arrived."""
 
 MESSAGES_PER_TURN: Final = 64
-"""So many messages that wait already are given before other tasks of the loop have their turn."""
+"""How many waiting messages are returned before the loop's other tasks get a turn."""
 
 
 class AsyncSubscription:
-    """An asynchronous iterator over `Message`s; made by `subscribe_async`, and for one task at a time.
+    """An asynchronous iterator over `Message`s, made by `subscribe_async`. Only one task may use it at a time.
 
-    What it gives is what a `Subscription` gives: the same rules decide, see `follower`. A task that is cancelled while
-    it waits loses no message.
+    It returns the same messages as a `Subscription`, by the same rules (see `follower`). A task that is cancelled while
+    waiting loses no message.
     """
 
     def __init__(self, attach: Callable[[], Subscription]) -> None:
@@ -37,13 +37,13 @@ class AsyncSubscription:
 
     @property
     def subscription(self) -> Subscription:
-        """What it wraps, with its counters. Raises RuntimeError before `async with`, or after it."""
+        """The wrapped Subscription, with its counters. Raises RuntimeError outside `async with`."""
         if self._inner is None:
             raise RuntimeError("not attached: use it as `async with tickplant.subscribe_async(…) as messages`")
         return self._inner
 
     async def receive(self, timeout_s: float | None = None) -> Message | None:
-        """The next message; None where there is none within `timeout_s`. Raises SubscribeError: not such a stream."""
+        """The next message; None if none comes within `timeout_s`. Raises SubscribeError for a foreign stream."""
         inner = self.subscription
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
@@ -73,7 +73,7 @@ class AsyncSubscription:
         return message
 
     async def __aenter__(self) -> Self:
-        # To attach waits for an engine's answer, so a thread does it; ZeroMQ lets sockets move to another one.
+        # Attaching waits for an engine's answer, so a thread does it; ZeroMQ lets a socket move to another thread.
         self._inner = await asyncio.to_thread(self._attach)
         loop = asyncio.get_running_loop()
         for descriptor in self._inner.descriptors():

@@ -1,4 +1,4 @@
-"""The book of an instrument, once: `fetch_book`."""
+"""Fetches the book of an instrument once: `fetch_book`."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from tickplant.wire import GetSnapshot, Snapshot, make_topic, split_topic
 
 
 class QueuedOrder(NamedTuple):
-    """An order and its place. Price and size are mantissas."""
+    """An order and its place in the queue. Prices and sizes are mantissas."""
 
-    order_id: int  # 0 where it has none
+    order_id: int  # 0 if unknown
     price: int
     size: int
-    orders_ahead: int  # at its price
+    orders_ahead: int  # at the same price
     size_ahead: int
 
 
 class Book(msgspec.Struct, frozen=True):
-    """A book as it is now. Levels are (price, size) mantissas, best first; value = mantissa * 10**-scale."""
+    """The current book. Levels are (price, size) mantissas, best first; value = mantissa * 10**-scale."""
 
     venue: str
     symbol: str
@@ -40,11 +40,11 @@ class Book(msgspec.Struct, frozen=True):
     size_scale: int
     bids: list[tuple[int, int]]
     asks: list[tuple[int, int]]
-    bid_orders: list[QueuedOrder] | None = None  # in price-time priority; None where they were not asked for
+    bid_orders: list[QueuedOrder] | None = None  # in price-time priority; None if not requested
     ask_orders: list[QueuedOrder] | None = None
 
     def shown(self, depth: int | None = None) -> dict[str, Any]:
-        """As people read it: decimal text, times as RFC 3339; `depth` cuts each side to so many prices."""
+        """The book in human-readable form: decimal text, RFC 3339 times. `depth` limits the prices of each side."""
         times = {name: format_time(at) if (at := getattr(self, name)) else None for name in ("ts_event", "ts_recv")}
         sides = {"bids": self.bids, "asks": self.asks}
         levels = {name: [self._texts(*level) for level in side[:depth]] for name, side in sides.items()}
@@ -56,7 +56,7 @@ class Book(msgspec.Struct, frozen=True):
         return format_decimal(price, self.price_scale), format_decimal(size, self.size_scale)
 
     def _queue(self, orders: list[QueuedOrder], depth: int | None) -> Iterator[dict[str, str | int]]:
-        """The orders at so many of the best prices; ids as text, since JSON readers cut long numbers."""
+        """The orders at the best `depth` prices. Ids are text, since JSON readers truncate long numbers."""
         levels = 0
         for order in orders:
             levels += not order.orders_ahead
@@ -81,9 +81,9 @@ def fetch_book(
     timeout: float = CONNECT_TIMEOUT_S,
     orders: bool = False,
 ) -> Book:
-    """The book of an instrument as it is now: its levels, and with `orders` each order as well.
+    """The current book of an instrument: its levels, and with `orders` each order as well.
 
-    Raises SubscribeError: no engine answers, or it has no such book.
+    Raises SubscribeError if no engine answers, or if the engine has no such book.
     """
     try:
         topic = make_topic(venue, symbol, "orders" if orders else "book")
@@ -99,13 +99,13 @@ def fetch_book(
     try:
         return book_of(reply, frames, orders=orders)
     except (IndexError, ValueError) as error:
-        raise SubscribeError(f"{line.address}: it answered with something that is no book: {error}") from None
+        raise SubscribeError(f"{line.address}: its answer is not a book: {error}") from None
 
 
 def book_of(reply: Snapshot, frames: list[bytes], *, orders: bool = False) -> Book:
-    """The book that an engine has sent; with `orders` its orders, which its topic must be of.
+    """The book in an engine's reply; with `orders` also its orders, which needs a topic of orders.
 
-    Raises IndexError, ValueError for what is no book.
+    Raises IndexError, ValueError for a reply that is not a book.
     """
     venue, symbol, _ = split_topic(reply.info.topic)
     records = np.frombuffer(frames[0], DTYPES[Schema.TICK])
@@ -135,7 +135,7 @@ def book_of(reply: Snapshot, frames: list[bytes], *, orders: bool = False) -> Bo
 
 
 def _queue(orders: NDArray[np.void]) -> list[QueuedOrder]:
-    """Places of orders that are given in price-time priority."""
+    """The queue places of orders, which come in price-time priority."""
     placed: list[QueuedOrder] = []
     for order_id, price, size in orders[["order_id", "price", "size"]].tolist():
         before = placed[-1] if placed and placed[-1].price == price else None
@@ -145,6 +145,6 @@ def _queue(orders: NDArray[np.void]) -> list[QueuedOrder]:
 
 
 def _levels(orders: list[QueuedOrder]) -> list[tuple[int, int]]:
-    """Price and size of the levels that these orders make: the last one of each price has all others ahead."""
+    """Price and size of the levels that these orders form: the last order at a price has all others ahead."""
     sizes = {order.price: order.size_ahead + order.size for order in orders}
     return list(sizes.items())

@@ -1,7 +1,7 @@
-"""Topics of which only the latest record is published: what is held, how it is numbered, what requests are answered.
+"""Topics for which only the latest record is published: what is held, how it is numbered, which requests are answered.
 
-No sockets and no clock. What is published is a stream of its own, with an epoch and topic sequences of its own, so that
-any client of the wire follows it like an engine's. The contract is in docs/wire.md, "Conflated topics".
+No sockets and no clock. The published stream has an epoch and topic sequences of its own, so any client of the wire
+format can follow it like an engine's stream. The contract is in docs/wire.md, "Conflated topics".
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from tickplant.wire import (
 Records = NDArray[np.void]
 
 BOOKS: Final = frozenset(("book", "orders"))
-"""Channels that are not carried: of the changes of a book none stands for another."""
+"""Channels that are not carried: no change of a book replaces another."""
 
 WHOLE: Final = frozenset(("status", "statistic", "venue_bar", "liquidation"))
-"""Channels whose records all count, and are few."""
+"""Channels where every record counts, and records are few."""
 
 _MESSAGES_HELD: Final = 64
-"""Beyond it what is held of a topic is reduced to the latest."""
+"""Beyond this number, the held messages of a topic are reduced to the latest records."""
 
 
 class _Sent(NamedTuple):
@@ -62,11 +62,11 @@ class _Topic:
     def __init__(self, name: str, message: Message) -> None:
         self.name = name
         self.whole = split_topic(name)[2] in WHOLE
-        self.like = message  # the newest one: instrument, schema and scales
+        self.like = message  # the newest message, for instrument, schema and scales
         self.next_seq = 0
         self.held: list[Message] = []
-        self.missed = 0  # records that this relay does not have either
-        self.sent: list[_Sent] = []  # by the last flush
+        self.missed = 0  # records that this relay itself missed
+        self.sent: list[_Sent] = []  # messages of the last flush
         self.state: Records = np.zeros(0, DTYPES[message.schema])
 
     @property
@@ -79,7 +79,7 @@ class _Topic:
         return TopicInfo(self.name, schema, like.instrument, like.price_scale, like.size_scale, self.next_seq)
 
     def reduced(self) -> list[Message]:
-        """What is left of what is held: of an instrument and producer one message, of former ones notes alone."""
+        """Reduce what is held: one message per instrument and producer; all but the newest of these keep only notes."""
         groups: dict[tuple[int, str], list[Message]] = {}
         for message in self.held:
             key = message.instrument, message.producer
@@ -97,10 +97,10 @@ class _Topic:
 
 
 class ConflatedTopics:
-    """What a relay knows of all topics.
+    """The state of all topics of a relay.
 
     Args:
-        epoch: of this life of the relay, microseconds since the Unix epoch.
+        epoch: start of this life of the relay, microseconds since the Unix epoch.
     """
 
     def __init__(self, epoch: int) -> None:
@@ -116,7 +116,7 @@ class ConflatedTopics:
         return bool(self._waiting)
 
     def add(self, message: Message) -> None:
-        """The next message of a topic."""
+        """Take the next message of a topic."""
         if message.channel in BOOKS:
             return
         topic = self._topics.get(message.topic)
@@ -133,7 +133,7 @@ class ConflatedTopics:
             topic.held = topic.reduced()
 
     def flush(self, publish_ns: int) -> Iterator[tuple[bytes, bytes, bytes]]:
-        """The messages that are due, as frames: of each topic that has had records one, but for more than 256 notes."""
+        """The frames of the messages that are due: usually one message per topic with new records."""
         waiting, self._waiting = self._waiting, {}
         for topic in waiting:
             topic.next_seq += topic.missed
@@ -159,7 +159,7 @@ class ConflatedTopics:
         return [encode(reply), *frames]
 
     def _remember(self, topic: _Topic, message: Message) -> None:
-        """Have what a snapshot shows."""
+        """Keep the records that a snapshot shows."""
         values = _notes(message.records, of=False)
         if len(values):
             same = len(topic.state) and topic.state[-1]["instrument"] == values[-1]["instrument"]
@@ -212,7 +212,7 @@ class ConflatedTopics:
 
 
 def _notes(records: Records, *, of: bool) -> Records:
-    """The records that say what happened, or with `of` false the others."""
+    """The records that say what happened to the topic; with `of` false, all the others."""
     if "kind" not in (records.dtype.names or ()):
         return records[:0] if of else records
     chosen: Records = records[np.isin(records["kind"], NOTES) == of]

@@ -15,9 +15,10 @@ import zmq
 from tickplant.client.conflated_topics import ConflatedTopics
 from tickplant.client.subscription import Subscription, subscribe
 from tickplant.errors import ConfigError, SubscribeError
+from tickplant.runtime.child_loop import BEAT_S
 from tickplant.runtime.client_guard import Guard
 from tickplant.runtime.client_sockets import answer, open_requests, open_stream, requests, subscriptions
-from tickplant.runtime.config import DEFAULT_PUBLISH, EngineConfig, beside
+from tickplant.runtime.config import DEFAULT_PUBLISH, ClientLimits, beside
 
 LOOK_S: Final = 0.25
 """The longest wait between two looks, see `Subscription.descriptors`."""
@@ -25,8 +26,7 @@ LOOK_S: Final = 0.25
 _MESSAGES_PER_TURN: Final = 1000
 _REQUESTS_PER_TURN: Final = 16
 _SUBSCRIPTIONS_PER_TURN: Final = 1000
-_SWEEP_S: Final = 1.0
-_LIMITS: Final = EngineConfig()
+_LIMITS: Final = ClientLimits()
 
 _log: Final = logging.getLogger("tickplant")
 
@@ -50,7 +50,7 @@ class ConflatingRelay:
         source: str = DEFAULT_PUBLISH,
         address: str,
         every_ms: int,
-        limits: EngineConfig = _LIMITS,
+        limits: ClientLimits = _LIMITS,
     ) -> None:
         self.topics = ConflatedTopics(time.time_ns() // 1000)
         tcp = address.startswith("tcp://")
@@ -105,7 +105,7 @@ class ConflatingRelay:
             self.topics.add(message)
         self._serve()
         now_s = time.monotonic()
-        if self._guard and now_s - self._swept_s >= _SWEEP_S:
+        if self._guard and now_s - self._swept_s >= BEAT_S:
             self._swept_s = now_s
             self._guard.sweep()
         if self.topics.waiting and now_s - self._flushed_s >= self._every_s:

@@ -31,7 +31,7 @@ class Position(NamedTuple):
 
 
 class ReplayControl:
-    """A line to the plant of a replay. Not thread-safe. Its methods raise ControlError where nothing answers."""
+    """A connection to the plant of a replay. Not thread-safe. Its methods raise ControlError if nothing answers."""
 
     def __init__(self, address: str) -> None:
         self._client = ControlClient(address, "replay-control")
@@ -45,43 +45,43 @@ class ReplayControl:
         self.close()
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self._client.close()
 
     def send(self, message: Playback) -> None:
-        """Any change of how it plays."""
+        """Send any playback command."""
         self._client.request(message)
 
     def pause(self) -> None:
-        """The next record waits for `resume` or `step`."""
+        """Pause: the next record waits for `resume` or `step`."""
         self.send(Playback(paused=True))
 
     def resume(self, *, speed: float | Literal["max"] | None = None) -> None:
-        """Play on; the next record is due now."""
+        """Continue to play; the next record is due now."""
         self.send(Playback(paused=False, speed=speed))
 
     def step(self, events: int = 1) -> None:
-        """Pause, and let so many events pass: a trade, or all changes of a book that came together."""
+        """Pause, and play this many events: an event is a trade, or all changes of a book that came together."""
         self.send(Playback(step=events))
 
     def seek(self, time_ns: int) -> None:
-        """Go on at this time: with the books as they stood then."""
+        """Continue at this time, with the books as they stood then."""
         self.send(Playback(seek_ns=time_ns))
 
     def skip(self, seconds: float) -> None:
-        """Go on so much later or, where negative, earlier."""
+        """Skip this far ahead or, if negative, back."""
         self.send(Playback(skip_ns=round(seconds * 1e9)))
 
     def set_speed(self, speed: float | Literal["max"]) -> None:
-        """Times real time, from 0.001 to a million, or max."""
+        """Set the speed as a multiple of real time, from 0.001 to a million, or max."""
         self.send(Playback(speed=speed))
 
     def set_loop(self, loop: bool) -> None:
-        """Whether it begins again at the end."""
+        """Set whether the replay starts again at its end."""
         self.send(Playback(loop=loop))
 
     def position(self) -> Position:
-        """Where it was at its last report, a second ago at the most."""
+        """Where the replay was at its last report, at most a second ago."""
         status = self._client.request(GetStatus())
         counters = (
             [process.counters for process in status.processes if process.role == "replay"]
@@ -89,7 +89,7 @@ class ReplayControl:
             else []
         )
         if not counters:
-            raise ControlError("this plant replays nothing")
+            raise ControlError("this plant is not a replay")
         found = counters[0]
         speed = found.get("speed", 1.0)
         return Position(

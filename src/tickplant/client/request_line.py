@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 from urllib.parse import urlsplit
 
 import zmq
 
 from tickplant.errors import SubscribeError
-from tickplant.runtime.config import DEFAULT_PUBLISH
+from tickplant.runtime.config import DEFAULT_PUBLISH, beside
 from tickplant.wire import GetTopics, Reply, Request, Topics, decode_reply, encode
 
 CONNECT_TIMEOUT_S: Final = 10.0
 
 
 class RequestLine:
-    """A line for requests to an engine."""
+    """A connection for requests to an engine."""
 
     def __init__(self, publish: str, address: str) -> None:
-        self.publish = publish  # for errors: what the user gave
+        self.publish = publish  # the address that the user gave, for errors
         self.address = address
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.socket: zmq.Socket[bytes] = self.context.socket(zmq.DEALER)
         self.socket.set(zmq.LINGER, 0)
         try:
-            connect(self.socket, address)
+            connect(self.socket, address, given=publish if address == beside(publish) else address)
         except SubscribeError:
             self.close()
             raise
 
     def send(self, request: Request) -> None:
-        """Queue a request. Dropped where nobody has taken any for long: whoever sent it has a deadline."""
+        """Queue a request. It is dropped if the queue is full, since the sender has a deadline."""
         try:
             self.socket.send(encode(request), zmq.NOBLOCK)
         except zmq.Again:
@@ -45,7 +46,7 @@ class RequestLine:
         return decode_reply(head), frames
 
     def ask(self, request: Request, timeout_s: float) -> tuple[Reply, list[bytes]]:
-        """Send and wait. Raises SubscribeError."""
+        """Send a request, and wait for the reply. Raises SubscribeError."""
         self.send(request)
         try:
             answer = self.receive() if self.socket.poll(max(1, int(timeout_s * 1000))) else None
@@ -59,24 +60,24 @@ class RequestLine:
         return answer
 
     def topics(self, prefix: str, timeout_s: float) -> list[str]:
-        """The topics that the engine has by now and that begin so. Raises SubscribeError."""
+        """The engine's current topics that begin with `prefix`. Raises SubscribeError."""
         reply, _ = self.ask(GetTopics(prefix=prefix), timeout_s)
         if not isinstance(reply, Topics):
-            raise SubscribeError(f"{self.address}: asked for its topics, it answered {reply}")
+            raise SubscribeError(f"{self.address}: unexpected answer to a request for topics: {reply}")
         return sorted(info.topic for info in reply.topics)
 
     def close(self) -> None:
-        """Let go."""
+        """Close the socket."""
         self.socket.close()
         self.context.term()
 
 
-def connect(socket: zmq.Socket[bytes], address: str) -> None:
-    """Connect a socket to an address that a user has given. Raises SubscribeError."""
+def connect(socket: zmq.Socket[bytes], address: str, *, given: str = "") -> None:
+    """Connect a socket to an address. Raises SubscribeError, which names the address that the user has `given`."""
     socket.set(zmq.IPV6, int("[" in address))
     try:
-        _ = urlsplit(address).port  # ZeroMQ would wait for an address that is half an IPv6 one
+        _ = urlsplit(address).port  # raises for half an IPv6 address, on which ZeroMQ would wait
         socket.connect(address)
     except (zmq.ZMQError, ValueError, TypeError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise SubscribeError(f"{address!r} is not an address such as {DEFAULT_PUBLISH}: {why}") from None
+        why = f": {error.strerror}" if isinstance(error, zmq.ZMQError) and error.errno != errno.EINVAL else ""
+        raise SubscribeError(f"{(given or address)!r} is not an address such as {DEFAULT_PUBLISH}{why}") from None

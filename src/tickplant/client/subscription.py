@@ -54,25 +54,25 @@ def subscribe(
     timeout: float = CONNECT_TIMEOUT_S,
     high_water_messages: int = 10_000,
 ) -> Subscription:
-    """Attach to a running plant or replay. Use the result in `with`, and iterate over it.
+    """Attach to a running plant or replay. Use the result in a `with` statement, and iterate over it.
 
-    The stream begins no later than when this returns: what the engine publishes from then on comes, or is reported as
-    lost, even where the engine hears of the subscription later.
+    The stream begins before this function returns: everything that the engine publishes from then on is delivered or
+    reported as lost, even if the engine hears of the subscription later.
 
     Args:
-        topics: `venue.SYMBOL.channel`; or the beginning of one, up to a dot, which means everything below it, such as
-            `binance` or `binance.BTCUSDT`; or with `*` for any text, such as `binance.*.trade`. None: everything. A
-            topic that does not exist yet is waited for, see `Subscription`.
-        address: where the engine publishes.
-        requests: where it answers requests; by default beside `address`, at the next port.
-        snapshot: begin a book, quote or bbo with its present state (not where its very first record comes live).
-        recover: ask for what was missed. Without it, that is reported as lost at once.
+        topics: `venue.SYMBOL.channel`; or a prefix up to a dot, which includes everything below, such as `binance` or
+            `binance.BTCUSDT`; or a pattern with `*` for any text, such as `binance.*.trade`. Without topics:
+            everything. Topics need not exist yet, see `Subscription`.
+        address: the engine's PUB address.
+        requests: the engine's address for requests; by default the port after that of `address`.
+        snapshot: begin each book, quote and bbo with its current state (unless its very first record arrives live).
+        recover: fetch missed records. Otherwise they are reported as lost at once.
         timeout: seconds to wait for the engine's first answer.
-        high_water_messages: how many messages may wait here for a user who is slow to iterate. What comes beyond is
-            missed, and recovered or reported.
+        high_water_messages: how many messages may queue up if you iterate slowly. Further messages are missed, then
+            recovered or reported as lost.
 
     Raises:
-        SubscribeError: no engine answers there.
+        SubscribeError: no engine answers at the address.
     """
     return Subscription(
         topics or ("*",),
@@ -88,10 +88,11 @@ def subscribe(
 class Subscription:
     """An iterator over `Message`s; made by `subscribe`. Not for use by several threads.
 
-    Iteration never ends by itself: a plant that goes away may come back, and is then followed again.
+    Iteration never ends: if the plant goes away, the subscription reconnects when the plant is back.
 
-    A topic that the engine does not have after 10 s is waited for, and named in a warning of the logger `tickplant`,
-    with the nearest that there are: once, and only where the engine has any. Not where `warns_of_absent` is false.
+    The subscription waits for topics that the engine does not have yet. After 10 s it warns once about each of them,
+    with similar topics, through the logger `tickplant`; not if the engine has no topics at all, or `warns_of_absent` is
+    false.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class Subscription:
             self._poller.register(self._line.socket, zmq.POLLIN)
             reply, _ = self._line.ask(GetTopics(prefix=self._common_prefix()), timeout_s)
             if not isinstance(reply, Topics):
-                raise SubscribeError(f"{requests}: asked for its topics, it answered {reply}")
+                raise SubscribeError(f"{requests}: unexpected answer to a request for topics: {reply}")
             self._on_topics(reply)
             self._listed = True
         except BaseException:
@@ -145,7 +146,7 @@ class Subscription:
         self._names_due_s = self._checked_s + ABSENT_S
 
     def existing(self, wanted: str) -> list[str]:
-        """Topics that the engine has by now, as far as this subscription has heard, that a topic or pattern means."""
+        """The known topics of the engine that match a topic or pattern."""
         pattern = Pattern(wanted)
         return sorted(topic for topic in self._followers if pattern.matches(topic))
 
@@ -155,7 +156,7 @@ class Subscription:
         return self._line.socket.closed
 
     def receive(self, timeout_s: float | None = None) -> Message | None:
-        """The next message; None where there is none within `timeout_s`. Raises SubscribeError: not such a stream."""
+        """The next message; None if none arrives within `timeout_s`. Raises SubscribeError: not a tickplant stream."""
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         while not self._ready:
             left_s = CHECK_IDLE_S if deadline_s is None else max(0.0, deadline_s - time.monotonic())
@@ -170,15 +171,15 @@ class Subscription:
         return message
 
     def descriptors(self) -> tuple[int, ...]:
-        """For event loops: the files that become readable when something may have come. Then call `receive(0.0)`.
+        """For event loops: descriptors that become readable when a message may have come. Then call `receive(0.0)`.
 
-        They say so once, and now and then not at all: before waiting for them see that nothing is `pending`, and wait
-        for a quarter of a second at most, since a subscription has deadlines of its own.
+        They are edge-triggered, and may miss an event: check `pending` before waiting, and wait at most a quarter of a
+        second, since the subscription has deadlines of its own.
         """
         return self._socket.fileno(), self._line.socket.fileno()
 
     def pending(self) -> bool:
-        """Whether something has come that `receive` has not looked at."""
+        """Whether messages have arrived that `receive` has not processed."""
         return bool(self._ready) or bool(self._poller.poll(0))
 
     def __iter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Which topics a subscriber wants, what ZeroMQ filters by for that, and which names are like one that there is not."""
+"""Which topics a subscriber wants, which ZeroMQ filters that takes, and which names resemble an unknown one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tickplant.wire import split_topic
 
 _FILTER_BYTES: Final = 128
 _FILTERS: Final = 500
-"""Of one client; the defaults of an engine allow twice as many. See docs/operations.md, "Limits"."""
+"""The most filters of one client; an engine's defaults allow twice as many. See docs/operations.md, "Limits"."""
 
 
 class Pattern:
-    """What a user wants: as a prefix, which ZeroMQ filters by at the publisher, and as an exact test."""
+    """The topics that a user wants: as a prefix, by which ZeroMQ filters at the publisher, and as an exact test."""
 
     def __init__(self, text: str) -> None:
         self.prefix = text.partition("*")[0].encode()
@@ -28,15 +28,15 @@ class Pattern:
 
 
 def filters(patterns: Sequence[Pattern]) -> list[bytes]:
-    """What ZeroMQ filters by: the fewest prefixes that let all wanted topics through, within what any engine allows.
+    """The ZeroMQ filters: the fewest prefixes that let all wanted topics through, within what every engine allows.
 
-    A filter may let more through than is wanted; the patterns sort that out. So long prefixes are cut, and where there
-    are too many of them they are shortened to `venue.`, and if those are too many still, to nothing.
+    A filter may let more topics through than wanted; the patterns remove the rest. So long prefixes are cut. If there
+    are too many prefixes, they are shortened to `venue.`; if there are still too many, to nothing.
     """
     found = {pattern.prefix[:_FILTER_BYTES] for pattern in patterns}
     for shortened in (found, {prefix[: prefix.find(b".") + 1] for prefix in found}, {b""}):
         kept: list[bytes] = []
-        for prefix in sorted(shortened):  # what another one begins with comes before it
+        for prefix in sorted(shortened):  # a prefix of another one sorts before it
             if not kept or not prefix.startswith(kept[-1]):
                 kept.append(prefix)
         if len(kept) <= _FILTERS:
@@ -45,13 +45,13 @@ def filters(patterns: Sequence[Pattern]) -> list[bytes]:
 
 
 def nearest(wanted: str, topics: Iterable[str], count: int = 3) -> list[str]:
-    """Names like one that a user wants and that is not among the topics, nearest first; none where none is like it.
+    """Topic names that resemble a wanted name that does not exist, nearest first; empty if none does.
 
-    Of a beginning such as `binance.BTCUSD` they are beginnings. Venue, symbol and channel are compared one by one,
-    whatever their case: an engine may have ten thousand topics.
+    For the beginning of a name, such as `binance.BTCUSD`, the results are beginnings too. Venue, symbol and channel are
+    compared one by one, ignoring case: an engine may have ten thousand topics.
     """
     venue, *rest = wanted.split(".")
-    symbol = ".".join(rest[:-1]) or ("*" if venue == "*" else "")  # *.trade: of any symbol
+    symbol = ".".join(rest[:-1]) or ("*" if venue == "*" else "")  # *.trade: any symbol
     parts = [part for part in (venue, symbol, *rest[-1:]) if part]
     rows = [split_topic(topic)[: len(parts)] for topic in topics]
     found = {tuple("*" if part == "*" else name for part, name in zip(parts, row, strict=True)): 0 for row in rows}

@@ -6,13 +6,14 @@ cut anywhere.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.kernels import array_at, kernel
 from tickplant.records.layouts import BAR, Flag, Kind, Side
+from tickplant.records.tick_arrays import packed
 
 Records = NDArray[np.void]
 
@@ -136,8 +137,10 @@ def apply_ticks(
 
 
 @kernel
-def fold_ticks(ticks: Records, address: int) -> int:
+def fold_ticks(ticks: Any, address: int) -> int:
     """`apply_ticks` in the memory at `address`, from the position that stands there on.
+
+    Ticks lie one behind the other.
 
     Returns:
         How many BAR were written; where it stopped early, minus that less 1.
@@ -145,7 +148,7 @@ def fold_ticks(ticks: Records, address: int) -> int:
     memory = array_at(address, (MEMORY_WORDS,), _WORD)
     lengths, rows = memory[LENGTHS], memory[ROWS]
     position, written = apply_ticks(
-        ticks,
+        packed(ticks),
         memory[POSITION],
         array_at(memory[INTERVALS], (lengths,), _WORD),
         array_at(memory[OPEN_BARS], (rows, lengths), BAR),

@@ -13,6 +13,7 @@ from tickplant.derive import bar_kernels as k
 from tickplant.kernels import direct
 from tickplant.records.arrays import grown, joined
 from tickplant.records.layouts import BAR, TICK
+from tickplant.records.tick_arrays import SCATTERED_TICKS
 
 Records = NDArray[np.void]
 
@@ -32,7 +33,7 @@ class Bars:
 
     def __init__(self, intervals_s: Sequence[int]) -> None:
         if len(set(intervals_s)) < len(intervals_s) or any(interval < 1 for interval in intervals_s):
-            raise ValueError(f"bar lengths {tuple(intervals_s)}: distinct whole seconds are wanted")
+            raise ValueError(f"bar lengths {tuple(intervals_s)}: must be distinct whole seconds")
         self.intervals_s = tuple(intervals_s)
         self._intervals_s = np.array(self.intervals_s, np.int64)
         self._bars = np.zeros((0, len(intervals_s)), BAR)
@@ -41,7 +42,8 @@ class Bars:
         self._out = np.zeros(max(1024, len(intervals_s)), BAR)
         self._tally = np.zeros(len(k.TALLY), np.int64)
         self._memory = np.zeros(k.MEMORY_WORDS, np.int64)
-        self._address: int = self._memory.ctypes.data
+        self.address: int = self._memory.ctypes.data
+        """Of what `bar_kernels.fold_ticks` works in."""
         self.reserve(63)
 
     @property
@@ -78,20 +80,24 @@ class Bars:
             return _NOTHING
         if ticks.strides != _STRIDES:
             ticks = np.ascontiguousarray(ticks)  # the kernel's type
-        written = self._fold(ticks, self._address)
-        if written == 0:
-            return _NOTHING
-        return joined([self._out[:written]], BAR) if written > 0 else self._finish(ticks, written)
+        return self.finish(ticks, self._fold(ticks, self.address))
 
-    def _finish(self, ticks: Records, written: int) -> Records:
-        """Give the kernel what it has stopped for, until it has taken all. Returns the bars."""
+    def finish(self, ticks: Records, result: int) -> Records:
+        """Give the kernel what it has stopped for, `result`, until it has taken all. Returns the bars."""
+        if result == 0:
+            return _NOTHING
         parts = []
-        while written < 0:
-            parts.append(joined([self._out[: -1 - written]], BAR))
+        while result < 0:
+            parts.append(joined([self._out[: -1 - result]], BAR))
             self.reserve(int(ticks[self._memory[k.POSITION]]["instrument"]))
-            written = self._fold(ticks, self._address)
-        return joined([*parts, self._out[:written]], BAR)
+            result = self._fold(ticks, self.address)
+        return joined([*parts, self._out[:result]], BAR)
 
     @cached_property
     def _fold(self) -> Callable[[Records, int], int]:
-        return direct(k.fold_ticks, np.zeros(0, TICK), 0)
+        return direct(k.fold_ticks, SCATTERED_TICKS, 0)
+
+    @property
+    def kernel(self) -> Callable[[Records, int], int]:
+        """See `derivation.Folded`."""
+        return k.fold_ticks

@@ -21,7 +21,8 @@ from tickplant.derive.running_series import BookSeries
 from tickplant.derive.sampled_books import SampledBooks
 from tickplant.derive.series_stream import SeriesStream
 from tickplant.errors import DeriveError
-from tickplant.kernels import JIT_ENABLED, direct, pointer
+from tickplant.kernel_calls import pointer
+from tickplant.kernels import direct
 from tickplant.records.arrays import grown
 from tickplant.records.layouts import VALUE
 from tickplant.records.merge import join_records
@@ -60,7 +61,7 @@ class BookValues(SeriesStream):
             0 if one.own else pointer(one.indicator.kernel, *one.indicator.row_of_ones(one.parameters))
             for one in series
         ]
-        self._kernels = np.array(kernels, np.int64) if JIT_ENABLED else kernels
+        self._kernels = np.array(kernels, np.int64)
         self._units = np.ones((_FIRST, 2))
         self._known = np.zeros(_FIRST, np.bool_)  # instruments whose units are
         self._runs, self._bounds = np.zeros(0, k.BOOK_RUN), np.zeros((1, 2), np.int64)  # of ours, and theirs by slot

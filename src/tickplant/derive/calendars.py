@@ -105,8 +105,8 @@ def made_calendar(name: str) -> Calendar:
     if name not in there:
         if name in exchange_calendars.get_calendar_names(include_aliases=True):
             real = exchange_calendars.calendar_utils.global_calendar_dispatcher.resolve_alias(name)
-            raise DeriveError(f"{name} is another name of {real}: use that one", key="calendar")
-        raise DeriveError(f"{name} is no calendar of exchange_calendars, such as XNYS, XLON, CMES", key="calendar")
+            raise DeriveError(f"{name} is an alias of {real}: use {real}", key="calendar")
+        raise DeriveError(f"{name} is not a calendar of exchange_calendars, such as XNYS, XLON, CMES", key="calendar")
     with warnings.catch_warnings():  # pandas warns of future changes
         warnings.simplefilter("ignore")
         try:

@@ -36,7 +36,9 @@ def parse_member(text: str) -> Member:
     """`rsi-14.1m`, or `macd-12-26-9.1m:2` for the second output. Raises DeriveError."""
     found = _MEMBER.fullmatch(text)
     if found is None or parse_series(found[1]).indicator.startswith(PREFIX) or found[1].startswith("bars."):
-        message = f"{text!r} is no feature: a series such as rsi-14.1m, or an output of one, such as macd-12-26-9.1m:2"
+        message = (
+            f"{text!r} is not a feature: a series such as rsi-14.1m, or an output of one, such as macd-12-26-9.1m:2"
+        )
         raise DeriveError(message, key="members")
     return Member(found[1], int(found[2] or 1))
 
@@ -60,9 +62,9 @@ class FeatureSet(NamedTuple):
     def check(self) -> None:
         """Raise DeriveError, whose key is the field at fault, if the set is invalid."""
         if not _NAME.fullmatch(self.name):
-            raise DeriveError(f"{self.name!r} is no name: 1 to 40 of a-z, 0-9 and _, a letter first", key="name")
+            raise DeriveError(f"{self.name!r} is not a name: 1 to 40 of a-z, 0-9 and _, a letter first", key="name")
         if not 1 <= self.version <= MAX_VERSION:
-            raise DeriveError(f"{self.version} is no version: 1 to {MAX_VERSION}", key="version")
+            raise DeriveError(f"{self.version} is not a version: 1 to {MAX_VERSION}", key="version")
         if not 1 <= len(self.members) <= MAX_FEATURES:
             raise DeriveError(f"lists {len(self.members)} features: a set has 1 to {MAX_FEATURES}", key="members")
         if len(set(map(parse_member, self.members))) < len(self.members):

@@ -119,7 +119,7 @@ class FeatureStream(SeriesStream):
         parts: list[tuple[int, Records]] = [(0, values)]
         of_line = dict(by_key(self._lines(values), values))
         rows: dict[tuple[Schema, int], Records] = {}
-        for schema in {one.rows for one in self._sampled}:
+        for schema in {one.rows for one in self._sampled} & made.keys():
             found = rows_of(schema, made[schema])
             found = found[found[MADE_BY[schema]] >= self.from_seq] if self.from_seq else found
             rows |= {(schema, line): own for line, own in by_key(self._lines(found), found)}

@@ -71,7 +71,7 @@ class Parameter:
     def check(self, value: float) -> float:
         """Return the value. Raises DeriveError, which names the parameter, if the value is invalid."""
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise DeriveError(f"{value!r} is no number", key=self.name)
+            raise DeriveError(f"{value!r} is not a number", key=self.name)
         if value < self.least or (self.whole and value > MAX_PERIOD):
             most = f" and at most {MAX_PERIOD}" if self.whole else ""
             raise DeriveError(f"{value:g} must be at least {self.least:g}{most}", key=self.name)
@@ -130,9 +130,11 @@ class Indicator:
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.inputs if name not in COLUMNS[self.over]]:
-            raise ValueError(f"indicator {self.name}: there is no column {unknown[0]} over {self.over}")
+            raise ValueError(f"indicator {self.name}: unknown column {unknown[0]} over {self.over}")
         if not 1 <= len(self.outputs) <= MAX_OUTPUTS:
-            raise ValueError(f"indicator {self.name}: {len(self.outputs)} outputs, of at most {MAX_OUTPUTS}")
+            raise ValueError(
+                f"indicator {self.name}: {len(self.outputs)} outputs, but at most {MAX_OUTPUTS} are allowed"
+            )
 
     def settle(self, given: Mapping[str, float]) -> Floats:
         """All parameters in the kernel's order, shape (len(self.parameters),), with defaults for those not given.
@@ -141,7 +143,7 @@ class Indicator:
         """
         if unknown := given.keys() - {parameter.name for parameter in self.parameters}:
             there = ", ".join(parameter.name for parameter in self.parameters) or "none"
-            raise DeriveError(f"no parameter of {self.name}; there is {there}", key=min(unknown))
+            raise DeriveError(f"no parameter of {self.name}; choose from {there}", key=min(unknown))
         return np.array([part.check(given.get(part.name, part.default)) for part in self.parameters], np.float64)
 
     def label(self, parameters: Sequence[float]) -> str:

@@ -144,5 +144,5 @@ def find(asked: str) -> Loaded:
     offered = installed()
     if asked not in offered:
         there = ", ".join([*INDICATORS, *offered])
-        raise DeriveError(f"no such indicator; there is {there}, or name a place such as spreads.py:MEAN", key=asked)
+        raise DeriveError(f"no such indicator; choose from {there}, or name a place such as spreads.py:MEAN", key=asked)
     return load(asked, offered[asked])

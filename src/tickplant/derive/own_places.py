@@ -21,9 +21,9 @@ _PLACE: Final = re.compile(r"[^:\0]+:[A-Za-z_]\w*", re.ASCII)
 def why_not(name: str, place: str) -> str:
     """What is wrong with an indicator's name or with the form of its place; empty if nothing is."""
     if not _NAME.fullmatch(name):
-        return f"{name!r} is no name of an indicator: a-z, 0-9 and _, a letter first; not bars, nor feature_…"
+        return f"{name!r} is not a name for an indicator: a-z, 0-9 and _, a letter first; not bars, nor feature_…"
     if not _PLACE.fullmatch(place):
-        return f"{place!r} is no place of an indicator, such as spreads.py:SPREAD_MEAN or package.module:OBJECT"
+        return f"{place!r} is not the place of an indicator, such as spreads.py:SPREAD_MEAN or package.module:OBJECT"
     return ""
 
 

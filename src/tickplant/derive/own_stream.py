@@ -68,6 +68,8 @@ class OwnStream(SeriesStream):
         """The values of the rows that a batch has made."""
         parts: list[tuple[int, Records]] = []
         for schema in self._schemas:
+            if schema not in made:
+                continue
             rows = rows_of(schema, made[schema])
             if len(rows) and self.from_seq:
                 rows = rows[rows[MADE_BY[schema]] >= self.from_seq]

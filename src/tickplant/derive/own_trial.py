@@ -38,10 +38,10 @@ def _try(indicator: Indicator, parameters: Floats) -> None:
 
     size = indicator.state_size(parameters.tolist())
     if not isinstance(size, int) or size < 0:
-        raise broken(f"its state_size gives {size!r}, which is no number of float64")
+        raise broken(f"its state_size gives {size!r}, which is not a count of float64 values")
     depth = indicator.depth(parameters.tolist()) if indicator.depth else 1
     if not isinstance(depth, int) or depth < 1:
-        raise broken(f"its depth gives {depth!r}, which is no number of levels")
+        raise broken(f"its depth gives {depth!r}, which is not a number of levels")
     warm_up = indicator.warm_up(parameters.tolist())
     seen = False
     for ties in (False, True):

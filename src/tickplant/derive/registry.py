@@ -51,5 +51,5 @@ def schema_of(channel: str) -> Schema:
         return Schema.TICK
     found = [one.schema for one in STREAMS if one.channels.fullmatch(channel)]
     if not found:
-        raise ValueError(f"{channel!r} is no channel: {', '.join(TICK_CHANNELS)}, bbo, or one such as bar_1m")
+        raise ValueError(f"{channel!r} is not a channel: {', '.join(TICK_CHANNELS)}, bbo, or one such as bar_1m")
     return found[0]

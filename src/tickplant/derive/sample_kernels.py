@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.derive.indicator import Floats
-from tickplant.kernels import call, kernel
+from tickplant.kernel_calls import call
+from tickplant.kernels import kernel
 from tickplant.records.layouts import Flag, Kind, StatusCode
 
 Records = NDArray[np.void]
@@ -201,7 +202,7 @@ def run_samples(
         columns: the columns of series, each a place in `COLUMNS["book"]`.
         parameters: those of series.
         states: those of series and lines.
-        kernels: by place, as `kernels.pointer` gives them.
+        kernels: by place, as `kernel_calls.pointer` gives them.
         units: by instrument id, what divides prices and sizes, shape (ids, 2).
         out: VALUE records to fill, zeros: as many as there are runs of the samples' lines.
 

@@ -93,7 +93,7 @@ def bar_seconds(text: str) -> int:
     """The length of bars such as `1m`, seconds. Raises DeriveError."""
     found = _LENGTH.fullmatch(text)
     if not found:
-        raise DeriveError(f"{text!r} is no length of bars: a number and one of s, m, h, d, such as 1m", key="bars")
+        raise DeriveError(f"{text!r} is not a bar length: write a number and s, m, h or d, such as 1m", key="bars")
     seconds = int(found[1]) * _UNITS[found[2]]
     if seconds > _UNITS["d"]:
         raise DeriveError(f"{text} is longer than a day", key="bars")
@@ -113,7 +113,7 @@ def sample_ns(every: str) -> int:
     try:
         return bar_seconds(every) * 10**9
     except DeriveError:
-        message = f"{every!r} is no time between samples, at most a day: a number and ms, s, m, h or d, such as 100ms"
+        message = f"{every!r} is not a sampling interval, at most a day: a number and ms, s, m, h or d, such as 100ms"
         raise DeriveError(message, key="every") from None
 
 
@@ -145,7 +145,7 @@ def unknown_series(name: str, there: Sequence[str]) -> str:
     """What to say of a series that a store does not have: those that begin like it come first."""
     near = sorted(there, key=lambda other: -len(commonprefix([name, other])))  # noqa: RUF071  # letters, not folders
     listed = ", ".join(near[:LISTED]) + (f" and {len(there) - LISTED:,} more" if len(there) > LISTED else "")
-    return f"the store has no series {name[:NAME_BYTES]!r}; there is {listed or 'none'}"
+    return f"the store has no series {name[:NAME_BYTES]!r}; it has {listed or 'none'}"
 
 
 def series_name(label: str, over: str) -> str:
@@ -157,7 +157,7 @@ def parse_series(name: str) -> SeriesName:
     """The way back. Raises DeriveError."""
     found = _NAME.fullmatch(name)
     if found is None or len(name) > NAME_BYTES:
-        raise DeriveError(f"{name[:NAME_BYTES]!r} is no series such as rsi-14.1m", key="series")
+        raise DeriveError(f"{name[:NAME_BYTES]!r} is not a series such as rsi-14.1m", key="series")
     parameters = tuple(float(number) for number in re.findall(f"-({_NUMBER})", found[2]))
     over = found[3]
     if rule := _RULE.fullmatch(over):
@@ -167,7 +167,7 @@ def parse_series(name: str) -> SeriesName:
     if over.startswith("trade-"):
         return SeriesName(found[1], parameters, over, 0, calendar=over.removeprefix("trade-"))
     if found[1] == "bars":
-        raise DeriveError(f"{name!r} is no series: bars of trades are such as bars.volume-50", key="series")
+        raise DeriveError(f"{name!r} is not a series: bars of trades are such as bars.volume-50", key="series")
     if over.startswith(_BOOK):
         return SeriesName(found[1], parameters, over, 0, every_ns=sample_ns(over.removeprefix(_BOOK)))
     return SeriesName(found[1], parameters, over, 0 if over in ("trade", "bbo") else bar_seconds(over))
@@ -240,7 +240,7 @@ class SeriesTable:
             row = msgspec.json.decode(line, type=_Row)
             parse_series(row.name)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, DeriveError) as error:
-            raise StoreError(f"row {number} is no series ({error}); restore the file", path=self.path) from None
+            raise StoreError(f"row {number} is not a series ({error}); restore the file", path=self.path) from None
         if row.id != number:
             raise StoreError(f"row {number} has id {row.id}; restore the file", path=self.path)
         self._keep(row)
@@ -282,7 +282,7 @@ class SeriesTable:
         new = [name for name in dict.fromkeys(names) if name not in known]
         known |= {name: number for number, name in enumerate(new, len(self.names) + 1)}
         if len(known) > MAX_SERIES:
-            raise StoreError(f"holds {MAX_SERIES:,} series, the most it can", path=self.path)
+            raise StoreError(f"is full: {MAX_SERIES:,} series is the limit", path=self.path)
         if add and new:
             texts, features = sources or {}, members or {}
             rows = [_Row(known[name], name, texts.get(name, ""), features.get(name, ())) for name in new]

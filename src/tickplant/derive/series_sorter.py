@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import direct, kernel
+from tickplant.kernels import ANY_STRIDED_RECORDS, array_at, direct, kernel, noted
 from tickplant.records import fanout
+from tickplant.records.arrays import note
 from tickplant.records.layouts import DTYPES, Schema
 from tickplant.records.schemas import FACTS
 
 Records = NDArray[np.void]
 Places = tuple[int, int, int]
+
+# Words of a memory, see `kernels.noted`. Three of each place:
+_INSTRUMENT, _SERIES, _NUMBERS, _PLACES, _WIDTH = 0, 3, 6, 8, 10
+_MEMORY_WORDS: Final = 11
+
+_OTHER: Final = -1  # what is returned: a record of another series
+_SCATTERED: Final = -2
+_WORD: Final = np.dtype(np.int64)
+_UNSIGNED: Final = np.dtype(np.uint64)
+_PLACE_TYPE: Final = np.dtype(np.uint32)
 
 
 @kernel
@@ -57,6 +69,23 @@ def topic_keys(
     return highest
 
 
+@kernel
+def find_keys(records: Any, keys: NDArray[np.uint32], address: int) -> int:
+    """`topic_keys` of records, by the memory at `address`; _SCATTERED where they do not lie one behind the other."""
+    memory = array_at(address, (_MEMORY_WORDS,), _WORD)
+    width = memory[_WIDTH]
+    if len(records) > 1 and records.strides[0] != 8 * width:
+        return _SCATTERED
+    return topic_keys(
+        array_at(records.ctypes.data, (len(records), width), _UNSIGNED),
+        (memory[_INSTRUMENT], memory[_INSTRUMENT + 1], memory[_INSTRUMENT + 2]),
+        (memory[_SERIES], memory[_SERIES + 1], memory[_SERIES + 2]),
+        noted(memory, _NUMBERS, _UNSIGNED),
+        noted(memory, _PLACES, _PLACE_TYPE),
+        keys,
+    )
+
+
 class SeriesSorter:
     """Sorts records of one schema; `numbers` are those of the series that occur, in any order."""
 
@@ -66,14 +95,17 @@ class SeriesSorter:
         order = np.argsort(np.array(numbers, np.int64), kind="stable")
         self._sorted = np.array(numbers, np.uint64)[order]
         self._places = order.astype(np.uint32)
-        self._instrument = _place_of(schema, "instrument")
-        # Where a schema has no series, all records are of number 0.
-        self._series = _place_of(schema, FACTS[schema].series) if FACTS[schema].series else (0, 0, 0)
+        self._memory = np.zeros(_MEMORY_WORDS, np.int64)
+        self._memory[_INSTRUMENT : _INSTRUMENT + 3] = _place_of(schema, "instrument")
+        if FACTS[schema].series:  # else all records are of number 0
+            self._memory[_SERIES : _SERIES + 3] = _place_of(schema, FACTS[schema].series)
+        self._memory[_WIDTH] = DTYPES[schema].itemsize // 8
+        note(self._memory, _NUMBERS, self._sorted, self._places)
+        self._address: int = self._memory.ctypes.data
         self._slots = np.full(64, -1, np.int32)
         self._masks = np.ones(64, np.uint32)
         none = np.zeros((0, DTYPES[schema].itemsize // 8), np.uint64), np.zeros(0, np.uint32)
-        tables = self._instrument, self._series, self._sorted, self._places
-        self._keys_of: Callable[..., int] = direct(topic_keys, none[0], *tables, none[1])
+        self._find = direct(find_keys, ANY_STRIDED_RECORDS, none[1], 0)
         self._group: Callable[..., tuple[fanout.Words, NDArray[np.int64], NDArray[np.int64]]] = direct(
             fanout.group, *none, self._masks, 1, self._slots
         )
@@ -88,9 +120,10 @@ class SeriesSorter:
 
     def find_keys(self, records: Records, keys: NDArray[np.uint32]) -> int:
         """Write the keys of records to `keys`, which may be longer, and give the highest. Raises KeyError likewise."""
-        tables = self._instrument, self._series, self._sorted, self._places
-        highest = self._keys_of(_words(records), *tables, keys)
-        if highest < 0:
+        highest = self._find(records, keys, self._address)
+        if highest == _SCATTERED:
+            highest = self._find(records.copy(), keys, self._address)
+        if highest == _OTHER:
             raise KeyError(f"a record of a series of {self._schema.name} that was not named")
         return highest
 

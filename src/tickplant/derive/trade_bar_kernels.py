@@ -11,8 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tickplant.kernels import borrowed, inlined, kernel
-from tickplant.records.layouts import UNKNOWN_BAR, BarFlag, Flag, Kind, Side, TradeFlag
+from tickplant.kernels import array_at, borrowed, inlined, kernel, noted
+from tickplant.records.layouts import TRADE_BAR, UNKNOWN_BAR, BarFlag, Flag, Kind, Side, TradeFlag
+from tickplant.records.tick_arrays import packed
 
 Records = NDArray[np.void]
 
@@ -87,6 +88,16 @@ RULE: Final = np.dtype(
 )
 """A series of an instrument."""
 
+# Words of a memory. Two of each array, see `kernels.noted`:
+OF_ID, SESSIONS, POOL, RULE_ROWS, OUT = range(0, 10, 2)
+FROM_SEQ, POSITION, INSTRUMENT = range(10, 13)
+"""See `apply_trades`; how far a batch has come; and the instrument id that is to be looked up, or -1."""
+MEMORY_WORDS: Final = 13
+
+_WORD: Final = np.dtype(np.int64)
+_UNSIGNED: Final = np.dtype(np.uint64)
+_FLOAT: Final = np.dtype(np.float64)
+
 NOT_KNOWN: Final = -1
 """As the first rule of an instrument: it was not looked up yet."""
 
@@ -142,6 +153,36 @@ def apply_trades(
             own = slice(begin, begin + STATE_SIZE)
             written += _take(tick, rules[j], sessions, state[own], ids[own], sums[own], out[written])
     return len(ticks), written, -1
+
+
+@kernel
+def fold_trades(ticks: Any, address: int) -> int:
+    """`apply_trades` in the memory at `address`, from the position that stands there on.
+
+    Ticks lie one behind the other.
+
+    Returns:
+        How many TRADE_BAR were written; where it stopped early, minus that less 1.
+    """
+    memory = array_at(address, (MEMORY_WORDS,), _WORD)
+    position, written, instrument = apply_trades(
+        packed(ticks),
+        memory[POSITION],
+        memory[FROM_SEQ],
+        noted(memory, RULE_ROWS, RULE),
+        array_at(memory[OF_ID], (memory[OF_ID + 1] // 2, 2), _WORD),
+        array_at(memory[SESSIONS], (memory[SESSIONS + 1] // 2, 2), _WORD),
+        noted(memory, POOL, _WORD),
+        noted(memory, POOL, _UNSIGNED),
+        noted(memory, POOL, _FLOAT),
+        noted(memory, OUT, TRADE_BAR),
+    )
+    memory[INSTRUMENT] = instrument
+    if position < len(ticks):
+        memory[POSITION] = position
+        return -1 - written
+    memory[POSITION] = 0
+    return written
 
 
 @inlined

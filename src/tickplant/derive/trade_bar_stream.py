@@ -7,7 +7,7 @@ of all series and instruments.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,9 @@ from tickplant.derive.series import is_wanted, parse_series
 from tickplant.derive.series_stream import SeriesStream
 from tickplant.instruments import Instrument
 from tickplant.kernels import direct
-from tickplant.records.arrays import grown, joined
-from tickplant.records.layouts import TICK, TRADE_BAR, Schema
+from tickplant.records.arrays import grown, joined, note
+from tickplant.records.layouts import TRADE_BAR, Schema
+from tickplant.records.tick_arrays import SCATTERED_TICKS
 
 Records = NDArray[np.void]
 
@@ -50,7 +51,16 @@ class TradeBars(SeriesStream):
         ends = np.cumsum([len(own) for own in sessions.values()], dtype=np.int64).tolist()
         self._calendars = dict(zip(sessions, zip([0, *ends], ends, strict=False), strict=True))
         self._out = np.zeros(max(1024, len(series)), TRADE_BAR)
-        self._apply: Callable[..., tuple[int, int, int]] = direct(k.apply_trades, *self._arguments(np.zeros(0, TICK)))
+        self._memory = np.zeros(k.MEMORY_WORDS, np.int64)
+        self.address: int = self._memory.ctypes.data
+        """Of what `trade_bar_kernels.fold_trades` works in."""
+        self._note_addresses()
+        self._fold = direct(k.fold_trades, SCATTERED_TICKS, 0)
+
+    @property
+    def kernel(self) -> Callable[[Records, int], int]:
+        """See `derivation.Folded`."""
+        return k.fold_trades
 
     def reserve(self, instrument_id: int) -> None:
         """Make room for instrument ids up to this one."""
@@ -58,22 +68,38 @@ class TradeBars(SeriesStream):
         if instrument_id >= old:
             self._of_id = grown(self._of_id, 2 * instrument_id)
             self._of_id[old:] = k.NOT_KNOWN
+            self._note_addresses()
+
+    def restore(self, records: Records, from_seq: int) -> None:
+        """See `SeriesStream`."""
+        super().restore(records, from_seq)
+        self._memory[k.FROM_SEQ] = from_seq
+        self._note_addresses()
 
     def apply(self, made: Made) -> Records:
         """The bars that a batch closes, and the corrections."""
-        ticks, position, parts = made[Schema.TICK], 0, []
-        while position < len(ticks):
-            position, written, unknown = self._apply(*self._arguments(ticks, position))
-            if written:
-                parts.append(joined([self._out[:written]], TRADE_BAR))
-            if unknown >= 0:
-                self._learn(unknown)
-        return joined(parts, TRADE_BAR) if len(parts) > 1 else parts[0] if parts else _NOTHING
+        ticks = np.ascontiguousarray(made[Schema.TICK])  # the kernel's type
+        return self.finish({Schema.TICK: ticks}, self._fold(ticks, self.address))
 
-    def _arguments(self, ticks: Records, position: int = 0) -> tuple[Any, ...]:
-        pool = self._pool
-        tables = self._rules, self._of_id, self._sessions, pool.view(np.int64), pool.view(np.uint64), pool
-        return ticks, position, self.from_seq, *tables, self._out
+    def finish(self, made: Made, result: int) -> Records:
+        """Give the kernel what it has stopped for, `result`, until it has taken all. Returns the bars."""
+        if result == 0:
+            return _NOTHING
+        parts, ticks = [], made[Schema.TICK]
+        try:
+            while result < 0:
+                parts.append(joined([self._out[: -1 - result]], TRADE_BAR))
+                if (unknown := int(self._memory[k.INSTRUMENT])) >= 0:
+                    self._learn(unknown)
+                    self._note_addresses()
+                result = self._fold(ticks, self.address)
+        finally:
+            self._memory[k.POSITION] = 0  # whatever has failed, the next batch is another
+        return joined([*parts, self._out[:result]], TRADE_BAR)
+
+    def _note_addresses(self) -> None:
+        """Tell the kernel where the arrays are now."""
+        note(self._memory, 0, self._of_id, self._sessions, self._pool, self._rules, self._out)
 
     def _learn(self, id_: int) -> None:
         """Have the rules of an instrument."""

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from tickplant.derive.indicator import Floats
 from tickplant.derive.row_kernels import of_bars, of_bests, of_trades
-from tickplant.kernels import call, kernel
+from tickplant.kernel_calls import call
+from tickplant.kernels import kernel
 from tickplant.records.layouts import BarFlag, Flag, Kind
 
 Records = NDArray[np.void]
@@ -166,7 +167,7 @@ def run(
         columns: the columns of series, each a place in `COLUMNS`.
         parameters: those of series.
         states: those of series and symbols.
-        kernels: by place, as `kernels.pointer` gives them.
+        kernels: by place, as `kernel_calls.pointer` gives them.
         units: by instrument id, what divides prices and sizes, shape (ids, 2).
         out: VALUE records to fill, as many as `choose` says, and one more, which is scratch.
 

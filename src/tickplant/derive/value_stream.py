@@ -9,12 +9,13 @@ selections and lanes are.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickplant.derive import value_kernels as k
+from tickplant.derive import value_memory as m
 from tickplant.derive.derivation import NO_SESSIONS, Made, Series, Sessions
 from tickplant.derive.indicator import COLUMNS, Floats
 from tickplant.derive.running_series import RunningSeries, running
@@ -22,18 +23,23 @@ from tickplant.derive.series import is_wanted
 from tickplant.derive.series_stream import SeriesStream
 from tickplant.errors import DeriveError
 from tickplant.instruments import Instrument
-from tickplant.kernels import JIT_ENABLED, direct, pointer
-from tickplant.records.arrays import grown
+from tickplant.kernel_calls import pointer
+from tickplant.kernels import direct
+from tickplant.records.arrays import grown, note
 from tickplant.records.layouts import DTYPES, VALUE, Schema
+from tickplant.records.tick_arrays import SCATTERED_TICKS
 
 Records = NDArray[np.void]
 
-_NOTHING: Final = np.zeros(0, VALUE)
+_NOTHING: Final = np.zeros(0, VALUE)  # making one costs as much as a kernel
 _SOURCES: Final = (Schema.TICK, Schema.BBO, Schema.BAR, Schema.TRADE_BAR)
 """By place in `value_kernels`."""
-_EMPTY: Final = tuple(np.zeros(0, DTYPES[schema]) for schema in _SOURCES)
+_TICK, *_MADE = _SOURCES  # to look one up in its enumeration costs 60 ns
+_EMPTY: Final = [np.zeros(0, DTYPES[schema]) for schema in _MADE]
 _FIRST: Final = 64
 """Room for ids, lanes and runs that a stream begins with."""
+_ROWS: Final = 1024
+"""Likewise for rows of a batch and for values."""
 
 
 class ValueStream(SeriesStream):
@@ -65,16 +71,26 @@ class ValueStream(SeriesStream):
         self._selections = np.array(selections, k.SELECTION)
         self._table, self._columns, self._parameters = _tables(self._series)
         kernels = [pointer(one.indicator.kernel, *one.indicator.row_of_ones(one.parameters)) for one in self._series]
-        self._kernels = np.array(kernels, np.int64) if JIT_ENABLED else kernels
+        self._kernels = np.array(kernels, np.int64)
         self._lane_of = np.full((_FIRST, len(selections)), k.NOT_KNOWN, np.int32)
         self._units = np.ones((_FIRST, 2))
         self._lanes, self._lane_count = np.zeros(_FIRST, k.LANE), 1  # the first is nobody's
         self._runs, self._run_count = np.zeros(_FIRST, k.RUN), 0
         self._known: dict[tuple[int, int], int] = {}  # lanes by line and selection
-        self._chosen = np.zeros(1024, k.CHOSEN)
+        self._chosen = np.zeros(_ROWS, k.CHOSEN)
         self._bounds = np.zeros(k.SOURCES + 1, np.int64)
-        self._choose: Callable[..., tuple[int, int, int]] = direct(k.choose, *_EMPTY, *self._to_choose())
-        self._run: Callable[..., int] = direct(k.run, *_EMPTY, *self._to_run(_NOTHING))
+        self._memory = np.zeros(m.WORDS, np.int64)
+        self.address: int = self._memory.ctypes.data
+        """Of what `value_memory.run_all` works in."""
+        self._begin, self._out = 0, _NOTHING
+        self._renew_out(_ROWS)
+        self._note_addresses()
+        self._run_all = direct(m.run_all, SCATTERED_TICKS, 0)
+
+    @property
+    def kernel(self) -> Callable[[Records, int], int]:
+        """See `derivation.Folded`."""
+        return m.run_all
 
     def reserve(self, instrument_id: int) -> None:
         """Make room for instrument ids up to this one."""
@@ -82,32 +98,62 @@ class ValueStream(SeriesStream):
         if instrument_id >= old:
             self._lane_of, self._units = grown(self._lane_of, 2 * instrument_id), grown(self._units, 2 * instrument_id)
             self._lane_of[old:], self._units[old:] = k.NOT_KNOWN, 1.0
+            self._note_addresses()
+
+    def restore(self, records: Records, from_seq: int) -> None:
+        """See `SeriesStream`."""
+        super().restore(records, from_seq)
+        self._memory[m.FROM_SEQ] = from_seq
+        self._note_addresses()
 
     def apply(self, made: Made) -> Records:
         """The values of the rows that a batch has made."""
-        sources = [made.get(schema, none) for schema, none in zip(_SOURCES, _EMPTY, strict=True)]
-        rows = sum(map(len, sources))
-        if rows > len(self._chosen):
-            self._chosen = np.zeros(2 * rows, k.CHOSEN)
-        while True:
-            count, unknown, selection = self._choose(*sources, *self._to_choose())
-            if unknown < 0:
-                break
-            self._learn(unknown, selection)
-        if not count:
+        return self.finish(made, self._run(made[_TICK], made))
+
+    def finish(self, made: Made, result: int) -> Records:
+        """Give the kernel what it has stopped for, `result`, until it has taken all. Returns the values."""
+        if result == 0:
             return _NOTHING
-        out = np.empty(count + 1, VALUE)
-        failed = self._run(*sources, *self._to_run(out))
-        if failed >= 0:
-            raise DeriveError("its kernel has raised an error", key=self._series[failed].indicator.name)
-        return out[:count]
+        if result < 0:
+            result = self._go_on(made, result)
+        begin = self._begin
+        end = self._begin = begin + result
+        return self._out[begin:end]
 
-    def _to_choose(self) -> tuple[Any, ...]:
-        return self.from_seq, self._selections, self._lane_of, self._lanes, self._chosen, self._bounds
+    def _run(self, ticks: Records, made: Made) -> int:
+        if len(made) > 1:
+            note(self._memory, m.BESTS, *(made.get(schema, none) for schema, none in zip(_MADE, _EMPTY, strict=True)))
+        return self._run_all(ticks, self.address)
 
-    def _to_run(self, out: Records) -> tuple[Any, ...]:
-        tables = self._table, self._columns, self._parameters, self._pool, self._kernels, self._units
-        return self._chosen, self._bounds, self._lanes, self._runs, *tables, out
+    def _go_on(self, made: Made, result: int) -> int:
+        """See `finish`. Returns how many values there are."""
+        memory, ticks = self._memory, made[_TICK]
+        while result < 0:
+            if result == -m.UNKNOWN:
+                self._learn(int(memory[m.INSTRUMENT]), int(memory[m.SELECTED]))
+            elif result == -m.ROWS_FULL:
+                self._chosen = np.zeros(2 * int(memory[m.NEEDED]), k.CHOSEN)
+            elif result == -m.OUT_FULL:
+                self._renew_out(int(memory[m.NEEDED]))
+            elif result == -m.SCATTERED:
+                ticks = ticks.copy()
+            else:
+                failed = self._series[-result - m.FAILED]
+                raise DeriveError("its kernel has raised an error", key=failed.indicator.name)
+            self._note_addresses()
+            result = self._run(ticks, made)
+        return result
+
+    def _renew_out(self, room: int) -> None:
+        """New room for values: what was handed out is a view of the old one, and its readers' own."""
+        self._out = np.empty(max(_ROWS, room), VALUE)
+        self._begin = self._memory[m.OUT_BEGIN] = 0
+        self._memory[m.OUT], self._memory[m.OUT_END] = self._out.ctypes.data, len(self._out)
+
+    def _note_addresses(self) -> None:
+        """Tell the kernels where the arrays are now."""
+        tables = self._table, self._columns, self._parameters, self._pool, self._kernels, self._chosen, self._bounds
+        note(self._memory, 0, self._selections, self._lane_of, self._units, self._lanes, self._runs, *tables)
 
     def _learn(self, id_: int, selection: int) -> None:
         """Look up which lane the rows of an instrument are in."""

@@ -195,7 +195,8 @@ class Child:
         """Whether the child has been silent for too long; never true for one that does not report."""
         if not (ROLES[self.plan.role].reports and self.alive):
             return False
-        limit_s = READY_TIMEOUT_S if self.state == "starting" else self.settings.hang_s
+        patient = self.state == "starting" or ROLES[self.plan.role].yields
+        limit_s = max(READY_TIMEOUT_S, self.settings.hang_s) if patient else self.settings.hang_s
         return self.state in ("starting", "running") and now_s - self.seen_s > limit_s
 
     def terminate(self) -> None:

@@ -27,6 +27,11 @@ class Plant(Protocol):
 
     running: bool
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it drains, or has ended."""
+        ...
+
     def status(self) -> Status:
         """The plant's present status."""
         ...
@@ -96,15 +101,17 @@ class LiveView(View):
     def show(self, plant: Plant) -> None:
         """Redraw the table."""
         status = plant.status()
-        hint = Text("Ctrl-C stores what is in flight and ends the plant.", style="dim")
-        if plant.running and status.publish:
+        hint = Text("Ctrl-C stores the data in flight and ends the plant.", style="dim")
+        if plant.stopping:
+            hint = Text("stopping: storing the data in flight", style="yellow")
+        elif plant.running and status.publish:
             hint = Text.assemble(
-                ("attach  ", "dim"), "tickplant tail binance", ("   or from Python  ", "dim"),
-                f'tickplant.subscribe("binance", address="{status.publish[0]}")', "\n",
+                ("attach  ", "dim"), f"tickplant tail --address {status.publish[0]}", "\n",
+                ("from Python  ", "dim"), f'tickplant.subscribe(address="{status.publish[0]}")', "\n",
                 *(part for page in pages(status) for part in (("in a browser  ", "dim"), page, "\n")), hint,
             )  # fmt: skip
         elif not plant.running:
-            hint = Text("starting; the first start compiles its kernels, which takes up to a minute", style="yellow")
+            hint = Text("starting; the first start compiles kernels, which takes up to a minute", style="yellow")
         with contextlib.suppress(OSError):
             self._rates.see(status, time.monotonic())
             lines = _process_lines(status, self._console.width, self._rates)

@@ -81,7 +81,7 @@ class ControlDesk:
             except Exception as error:
                 # A request must not end the plant, whatever bug it hits here.
                 self._pool.log.exception("a request failed")
-                reply = Refused(f"a fault of tickplant, see its log: {error!r}")
+                reply = Refused(f"a bug in tickplant, see its log: {error!r}")
             if reply is not None:
                 board.reply(line, reply)
         if registrations:
@@ -126,7 +126,7 @@ class ControlDesk:
             case WantHistory() if self._plan.history:
                 self._helpers.want_history(self._plan.history)
             case Restart(name=name) | Resync(feed=name):
-                reply = Refused(f"there is no {name}; running: {', '.join(self._pool.children)}")
+                reply = Refused(f"no process is named {name}; running: {', '.join(self._pool.children)}")
             case _:
                 reply = Refused(f"{type(message).__name__} is not for the supervisor")
         return reply
@@ -161,7 +161,7 @@ class ControlDesk:
         """Pass a message on to the replay, if the plant is one."""
         replay = next((child for child in self._pool.children.values() if child.plan.role == "replay"), None)
         if replay is None:
-            return Refused("this plant replays nothing")
+            return Refused("this plant is not a replay")
         told = replay.alive and self._pool.board.tell(replay.name, message)
         return Accepted() if told else Refused(f"{replay.name} does not play at the moment")
 

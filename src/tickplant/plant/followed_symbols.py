@@ -95,7 +95,7 @@ class FollowedSymbols:
     def why_not(self, feed: str, added: Sequence[str], removed: Sequence[str]) -> str:
         """Why a change cannot be made; empty if it can."""
         if feed not in self._feeds:
-            return f"there is no feed {feed}; there are {', '.join(self._feeds)}"
+            return f"no feed is named {feed}; the feeds are {', '.join(self._feeds)}"
         if find_venue(self._feeds[feed].venue).fixed_symbols:
             return f"a feed of {self._feeds[feed].venue} keeps the symbols it begins with: change the configuration"
         now = self.of(feed)

@@ -99,13 +99,11 @@ class ForkWatch:
         if isinstance(message, Ready):
             self._log.info("the fork server is ready")
             if self._compiled:
-                self._tell("info", f"{self._compiled} kernels are compiled: the next start finds them in the cache")
+                self._tell("info", f"{self._compiled} kernels compiled; later starts load them from the cache")
             self._compiled = 0
             return
         self._compiled += 1
         if now_s - self._told_s > PROGRESS_S:
             self._told_s = now_s
             what = message.module.removeprefix("tickplant.").partition(":")[0]
-            self._tell(
-                "info", f"compiling, once after installation: {what}, kernel {message.kernel} of {message.kernels}"
-            )
+            self._tell("info", f"compiling kernels, first start only: {what}, {message.kernel} of {message.kernels}")

@@ -174,11 +174,13 @@ def _names(
         if not one.bars:
             raise wrong(f"{key}.indicator", "is missing, and so is `bars`, for bars of trades")
         if not rule:
-            message = f"{one.bars} is no rule for bars of trades, such as volume-50 or time-60; plain ones are in bar_s"
+            message = (
+                f"{one.bars} is not a rule for bars of trades, such as volume-50 or time-60; plain ones are in bar_s"
+            )
             raise wrong(f"{key}.bars", message)
         for name in ("parameters", "every"):
             if getattr(one, name):
-                raise wrong(f"{key}.{name}", "is for an indicator, and none is named")
+                raise wrong(f"{key}.{name}", "needs an indicator")
         return [bars_series(rule)]
     return [bars_series(rule)] * bool(rule) + [_name(key, engine, one, said, rule, wrong)]
 
@@ -206,7 +208,7 @@ def _check_sessions(key: str, data_dir: Path, one: DeriveConfig, said: Settled |
         except DeriveError as error:
             raise wrong(f"{key}.sessions", error.why) from None
         if not trade_bar_rule(f"session-{one.sessions}"):
-            raise wrong(f"{key}.sessions", f"{one.sessions!r} is no name of a calendar, such as XNYS")
+            raise wrong(f"{key}.sessions", f"{one.sessions!r} is not the name of a calendar, such as XNYS")
         try:
             plan_calendar(data_dir, one.sessions)
         except DeriveError as error:

@@ -19,7 +19,7 @@ from tickplant.plant.supervisor_log import SupervisorLog, plant_log
 from tickplant.plant.switchboard import Switchboard
 from tickplant.runtime.redaction import redact
 from tickplant.runtime.signals import signals_as_fd
-from tickplant.runtime.standstill import Standstill
+from tickplant.runtime.standstill import Standstill, excused
 
 AWAIT_S: Final = 0.2  # longest turn while waiting for processes to end
 
@@ -104,8 +104,9 @@ class Pool:
         if stood_s >= 1:
             why = "the machine was paused or overloaded"
             self.tell("warning", f"the supervisor stood still for {stood_s:.0f} s: {why}")
+        now_s = time.monotonic()
         for child in self.children.values():
-            child.seen_s += stood_s
+            child.seen_s = excused(child.seen_s, stood_s, now_s)
 
     def kill_hung(self, now_s: float) -> None:
         """End a fork server or child that has been silent for too long."""

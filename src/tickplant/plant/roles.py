@@ -14,6 +14,7 @@ class Traits(NamedTuple):
     # stage behind that. None: started when needed.
     stage: int | None = None
     reports: bool = True  # says hello and sends heartbeats, so silence means that it hangs
+    yields: bool = False  # runs at the lowest priority, so a busy machine may silence it for long
     stores: bool = False  # records left in its rings are nowhere else
     prints: Literal["", "port", "ends"] = ""  # what its stdout holds besides log lines: port, ends of journals
 
@@ -21,7 +22,7 @@ class Traits(NamedTuple):
 ROLES: Final[dict[Role, Traits]] = {
     "gateway": Traits(stage=3),
     "survey": Traits(prints="ends"),
-    "compactor": Traits(),
+    "compactor": Traits(yields=True),
     "feed": Traits(stage=2),
     "replay": Traits(stage=2),
     "history": Traits(),

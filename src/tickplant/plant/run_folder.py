@@ -92,12 +92,12 @@ def _make_beside(folder: Path) -> Path:
             new.mkdir(mode=0o700)
         except FileNotFoundError:
             if not parent.parent.is_dir():
-                raise ControlError(f"{parent.parent}: there is no such folder; set XDG_RUNTIME_DIR to one") from None
+                raise ControlError(f"{parent.parent}: no such folder; set XDG_RUNTIME_DIR to one") from None
         except OSError as error:
             raise ControlError(f"{parent}: the run folder cannot be made there: {error.strerror}") from None
         else:
             return new
-    raise ControlError(f"{parent}: is removed again and again by somebody else")
+    raise ControlError(f"{parent}: another process keeps removing the folder")
 
 
 def _remove_dead(folder: Path, on_dead: Callable[[str], None] = lambda _: None, *, unheld: bool = False) -> bool:
@@ -162,7 +162,7 @@ def _check_own(folder: Path) -> None:
         raise ControlError(f"{folder}: the run folder cannot be looked at: {error.strerror}") from None
     if not stat.S_ISDIR(found.st_mode):
         kind = "a link" if stat.S_ISLNK(found.st_mode) else "not a folder"
-        raise ControlError(f"{folder}: the run folder is {kind}, which nobody but a stranger makes; remove it")
+        raise ControlError(f"{folder}: the run folder is {kind}, which tickplant never makes; remove it")
     if found.st_uid != os.geteuid():
         raise ControlError(
             f"{folder}: the run folder belongs to {_user(found.st_uid)}, not to {_user(os.geteuid())}; "

@@ -108,6 +108,8 @@ class Supervisor:
                 self._rings.create(ring, starts.get(ring.ref.name, 0))
             try:
                 self._supervise(on_tick, until=self._finished if finite else lambda: pool.stopping)
+                if not finite:
+                    pool.tell("info", f"stopping: storing the data in flight in {self.data_dir}")
             finally:
                 self._drain(on_tick)
         return 1 if self.failed else 0  # the rings have been checked by now
@@ -121,6 +123,11 @@ class Supervisor:
         """Leave a note of how the plant ended, for `tickplant stop`."""
         with contextlib.suppress(StoreError):  # a full disk must not spoil an orderly end
             lock.say(Holder(trouble="; ".join(self.failed)))
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the drain has begun."""
+        return self._pool.stopping
 
     def request_stop(self) -> None:
         """Begin the drain at the next turn of the loop."""

@@ -1,10 +1,10 @@
-"""How long records take from stage to stage: histograms of constant size, counted where a record passes.
+"""How old records are at each stage: histograms of constant size, counted where the records pass.
 
-    at receipt      receive time less the venue's time: the clocks of two machines, and the way between them
-    since receipt   now less the receive time
+    at receipt      receive time minus the venue's time: the offset of two clocks, and the network between them
+    since receipt   now minus the receive time
 
-Records that do not tell are left out: STATUS and GAP; those of a snapshot, or fetched later; at receipt those without a
-time of the venue.
+Records whose age says nothing about latency are left out: STATUS and GAP; those of a snapshot, or fetched later; and,
+at receipt, those without a venue time.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from tickplant.records.layouts import Flag
 from tickplant.records.notes import is_note_word
 
 BOUNDS_S: Final = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-"""Upper bounds of the classes; one more class has what is beyond."""
+"""Upper bounds of the classes; one more class holds everything beyond."""
 
 BEYOND: Final = "inf"
 NO_AGE: Final = np.iinfo(np.int64).max
-"""What `count_ages` gives where no record tells."""
+"""What `count_ages` returns if no record was counted."""
 
 _BOUNDS_NS: Final = np.array([round(bound * 1e9) for bound in BOUNDS_S], np.int64)
 _CLASSES: Final = len(BOUNDS_S) + 1
@@ -33,12 +33,12 @@ _LATE: Final = int(Flag.BACKFILL | Flag.SNAPSHOT) << FLAGS_SHIFT
 
 @brief_kernel
 def count_ages(words: NDArray[np.int64], now_ns: int, counts: NDArray[np.float64]) -> int:
-    """Count the ages of records by class; returns the least.
+    """Count the ages of records by class; returns the smallest age in ns, or NO_AGE.
 
     Args:
         words: TICK records, flat, 8 words each.
-        now_ns: count what has passed since receipt until then; 0: count at receipt.
-        counts: by class, and in the last place the sum in ns; shape (classes + 1,).
+        now_ns: the time up to which to count age since receipt; 0: count age at receipt.
+        counts: the counts by class, then the sum of all ages in ns; shape (classes + 1,).
     """
     least = NO_AGE
     for start in range(0, len(words), WORDS):
@@ -59,8 +59,8 @@ class Ages:
     """A histogram of one stage.
 
     Args:
-        every_ns: records are counted once in so much time at most, those of the moment; 0: all are. So the cost is
-            bounded, and each moment weighs the same.
+        every_ns: count at most one batch per this interval; 0: count every batch. The interval bounds the cost, and
+            gives every moment the same weight.
     """
 
     def __init__(self, every_ns: int = 0) -> None:
@@ -70,28 +70,31 @@ class Ages:
         self._counted_ns = 0
 
     def since_receipt(self, records: NDArray[np.void], now_ns: int) -> None:
-        """Count records (n,), dtype TICK, contiguous, as they are at this time."""
+        """Count the ages that records have at this time. `records`: shape (n,), dtype TICK, contiguous."""
         if now_ns - self._counted_ns >= self._every_ns and len(records):
             self._counted_ns = now_ns
             self._count(np.frombuffer(records, np.int64), now_ns, self._counts)
 
     def at_receipt(self, records: NDArray[np.void], received_ns: int) -> int:
-        """Count records (n,), dtype TICK, contiguous, received at this time. Returns the least age or NO_AGE."""
+        """Count records received at this time; returns the smallest age in ns, or NO_AGE.
+
+        `records`: shape (n,), dtype TICK, contiguous.
+        """
         if received_ns - self._counted_ns < self._every_ns or not len(records):
             return NO_AGE
         self._counted_ns = received_ns
         return self._count(np.frombuffer(records, np.int64), 0, self._counts)
 
     def report(self) -> dict[str, int]:
-        """Records by class, by the bound as text; the last one is BEYOND."""
+        """Number of records in each class, keyed by its upper bound as text; the last key is BEYOND."""
         return dict(zip((*map(repr, BOUNDS_S), BEYOND), map(int, self._counts[:-1].tolist()), strict=True))
 
     @property
     def sum_s(self) -> float:
-        """All ages together."""
+        """Sum of all ages."""
         return float(self._counts[-1]) / 1e9
 
 
 def prepare_kernels() -> None:
-    """Compile, or load, the kernel above for this process."""
+    """Compile the kernel above, or load it from the cache, for this process."""
     Ages().since_receipt(np.zeros(8, np.int64).view("V64"), 1)

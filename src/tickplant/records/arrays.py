@@ -1,8 +1,9 @@
-"""Memory of the kernels: how state grows, how output leaves its buffer. Imports numpy only."""
+"""Arrays that kernels work in: how state grows, how output leaves its buffer. Imports numpy only."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+import mmap
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 Records = NDArray[np.void]
 T = TypeVar("T", bound=np.generic)
 
+MOST_TAKEN_BYTES: Final = 1 << 30
+"""What is taken at once: that takes 0.1 s, and 1 to 2.5 s where the host has to find it."""
+
 
 def joined(parts: list[Records], dtype: np.dtype[np.void]) -> Records:
-    """A private copy of records, as bytes: numpy goes field by field, 20 times as slowly."""
+    """A private copy of records. Copied as bytes: numpy copies field by field, 20 times slower."""
     if not parts:
         return np.zeros(0, dtype)
     if len(parts) == 1:
@@ -21,15 +25,38 @@ def joined(parts: list[Records], dtype: np.dtype[np.void]) -> Records:
 
 
 def selected(records: Records, mask: NDArray[np.bool_]) -> Records:
-    """A private copy of the records where `mask` is true, as words; see `joined`."""
+    """The records where `mask` is true: a private copy, copied as words (see `joined`), unless `mask` is all true."""
     if mask.all():
         return records
     rows = records.view(np.uint64).reshape(len(records), records.dtype.itemsize // 8)
     return rows[mask].reshape(-1).view(records.dtype)
 
 
+def resident(rows: int, dtype: np.dtype[T]) -> NDArray[T]:
+    """Zeros, shape (rows,), whose memory the kernel has given already, of a large array the first MOST_TAKEN_BYTES.
+
+    Else the first write to each large page, 2 MiB, waits for the kernel's zeroing: 0.2 ms, and 2 to 5 ms in a virtual
+    machine whose host has to find the memory first.
+    """
+    array = np.zeros(rows, dtype)
+    array.view(np.uint8)[: MOST_TAKEN_BYTES : mmap.PAGESIZE] = 0
+    return array
+
+
 def grown(array: NDArray[T], rows: int) -> NDArray[T]:
-    """A copy with more rows, zero beyond the old ones."""
+    """A copy with `rows` rows; the added ones are zero."""
     larger = np.zeros((rows, *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger
+
+
+def note(memory: NDArray[np.int64], place: int, *arrays: NDArray[Any]) -> None:
+    """Note where arrays are, for `kernels.noted`: the address of each and its number of items, two words each.
+
+    Args:
+        memory: words, that a kernel is given the address of.
+        place: of the first word.
+        arrays: contiguous; the caller holds on to them, and notes again what it replaces.
+    """
+    for at, array in enumerate(arrays):
+        memory[place + 2 * at : place + 2 * at + 2] = array.ctypes.data, array.size

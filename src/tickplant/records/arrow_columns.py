@@ -1,12 +1,13 @@
 """Columns of records as Arrow arrays: one rule for files, queries, DuckDB, polars and Flight.
 
-Prices and sizes are decimal128(38, s), s being the largest scale among the instruments: 19 digits of a mantissa and
-up to 18 more from a smaller scale always fit 38. On request they are float64, the nearest one, or int64, the integers
-as stored, to be read with `price_scale` and `size_scale`, the decimals of each. A price that does not exist is null,
-as is the venue time where the venue gives none. GAP and STATUS rows carry their cause or code, a whole number, as
-price; GAP rows the number missing as size, null where nobody knows.
+Prices and sizes are decimal128(38, s), where s is the largest scale among the instruments: 19 digits of a mantissa and
+up to 18 more from a smaller scale always fit 38. On request they are the nearest float64, or the stored int64, whose
+decimals stand in the columns `price_scale` and `size_scale`. A price that does not exist is null; so is the venue time
+if the venue gives none. GAP and STATUS rows carry their cause or code, a whole number, as price. The size of a GAP row
+is the number of missing records, null if unknown.
 
-Names and words are dictionaries whose values are unique, the same in every batch: readers group by their indices.
+Names and words are dictionary columns. The dictionary's values are unique and the same in every batch, so readers may
+group by index.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tickplant.records.merge import Columns
 from tickplant.records.schemas import FACTS, PLAIN_NUMBERS, PRICES, SERIES_FILE, SIZES, TIMES
 
 Prices = Literal["decimal", "float", "integer"]
-"""How prices and sizes come: exact decimals, the nearest float64, or the stored integers beside their scales."""
+"""The form of prices and sizes: exact decimals, the nearest float64, or the stored integers next to their scales."""
 
 VENUE_TIMES: Final = frozenset({"ts_event", "book_ts_event"})  # 0 where the venue gave none
 COLUMNS: Final[dict[Schema, tuple[str, ...]]] = {
@@ -35,16 +36,16 @@ COLUMNS: Final[dict[Schema, tuple[str, ...]]] = {
 """Columns of the result, in order."""
 
 SCALES: Final = ("price_scale", "size_scale")
-"""Columns on request: the decimals of the integers of a row, 0 where they are plain numbers."""
+"""Columns on request: how many decimals the integers of a row have, 0 for plain numbers."""
 INTEGER_TIMES: Final = {"event_ns": "ts_event", "recv_ns": "ts_recv"}
-"""Columns on request: those times as int64 nanoseconds, 0 where the venue gave none."""
+"""Columns on request: the named times as int64 nanoseconds, 0 where the venue gave none."""
 
 KIND_WORDS: Final = tuple(kind.name.lower() for kind in Kind)  # Kind counts up from 1
 SIDE_WORDS: Final = ("bid", "ask", "buy", "sell")
 
 
 def _of_all_kinds(kinds: Iterable[int]) -> NDArray[np.bool_]:
-    """By kind, whether it is one of these: a look-up is several times as fast as comparisons."""
+    """A table, by kind, of whether the kind is one of these: a look-up is several times faster than comparisons."""
     found = np.zeros(256, np.bool_)
     found[list(kinds)] = True
     return found
@@ -61,7 +62,7 @@ _SIDE_PLACES[Kind.TRADE, Side.BUY], _SIDE_PLACES[Kind.TRADE, Side.SELL] = 2, 3
 
 
 class ArrowColumns:
-    """Makes Arrow arrays of columns of one schema."""
+    """Makes Arrow arrays from columns of records of one schema."""
 
     def __init__(
         self,
@@ -71,13 +72,13 @@ class ArrowColumns:
         prices: Prices = "decimal",
         series: Sequence[str] | None = None,
     ) -> None:
-        """Take what the columns cannot say.
+        """Take what the columns themselves do not contain.
 
         Args:
-            instruments: all that occur.
-            schema: of the records.
-            prices: how prices and sizes come.
-            series: names of the numbers in the column `series`, number 1 first; None: they come as numbers.
+            instruments: every instrument that occurs.
+            schema: the schema of the records.
+            prices: the form of prices and sizes.
+            series: names of the numbers in the column `series`, number 1 first; None leaves them as numbers.
         """
         self.series = series if FACTS[schema].named else None
         self.record_schema = schema
@@ -93,7 +94,7 @@ class ArrowColumns:
         # A symbol may have had several ids, but a dictionary holds each name once.
         self.names = {name: sorted({getattr(row, name) for row in rows}) for name in ("venue", "symbol")}
         places = {name: {word: place for place, word in enumerate(words)} for name, words in self.names.items()}
-        self._name_of = {name: np.zeros(count, np.int32) for name in self.names}  # place in those, by id
+        self._name_of = {name: np.zeros(count, np.int32) for name in self.names}  # index into `names`, by id
         for row in rows:
             self._known[row.id] = True
             for name, scales in self._scales.items():
@@ -102,17 +103,17 @@ class ArrowColumns:
                 of_id[row.id] = places[name][getattr(row, name)]
 
     def scales_of(self, name: str) -> list[int]:
-        """The decimals that prices or sizes in this column may have, each once."""
+        """The scales that occur in this column of prices or sizes, sorted, each once."""
         return sorted({getattr(row, _scale_of(name)) for row in self.instruments})
 
     @property
     def default(self) -> tuple[str, ...]:
-        """Columns where none are named."""
+        """The columns of a request that names none."""
         return COLUMNS[self.record_schema] + (SCALES if self.prices == "integer" else ())
 
     @cached_property
     def all(self) -> tuple[str, ...]:
-        """Every column that can be asked for."""
+        """Every column that may be requested."""
         return (*COLUMNS[self.record_schema], *SCALES, *INTEGER_TIMES, "instrument")
 
     @property
@@ -121,7 +122,7 @@ class ArrowColumns:
         return {name: np.zeros(0, self._dtype[name]) for name in self._dtype.names or ()}
 
     def sources(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Fields of the records that these columns are made of, the instrument included."""
+        """The fields of records from which these columns are made, always with the instrument."""
         needed = {"instrument": None}
         for name in names:
             if name in PRICES or name in SIZES or name in SCALES or name in ("kind", "side"):
@@ -131,18 +132,18 @@ class ArrowColumns:
         return tuple(needed)
 
     def plain_sources(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Fields of the records that `plain` makes these columns of: of most, the field alone."""
+        """The fields of records from which `plain` makes these columns: for most, the field of that name alone."""
         made = [name for name in names if self._is_made(name)]
         stored = [INTEGER_TIMES.get(name, name) for name in names if name not in made]
         return tuple(dict.fromkeys((*stored, *(self.sources(made) if made else ()))))
 
     def _is_made(self, name: str) -> bool:
-        """Whether `plain` gives something else than what is stored."""
+        """Whether `plain` computes this column rather than returning the stored field."""
         is_number = name in PRICES or name in SIZES
         return name == "series" or name in self.names or name in SCALES or (is_number and self.prices == "float")
 
     def type(self, name: str) -> pa.DataType:
-        """Of a column of `all`."""
+        """The Arrow type of a column of `all`."""
         if name in TIMES:
             return pa.timestamp("ns", "UTC")
         if self.is_words(name):
@@ -158,30 +159,28 @@ class ArrowColumns:
         return pa.from_numpy_dtype(self._dtype[name])
 
     def is_words(self, name: str) -> bool:
-        """Whether a column is of words, which `labels` has."""
+        """Whether a column holds words, which `labels` lists."""
         return name in ("venue", "symbol", "kind", "side") or (name == "series" and self.series is not None)
 
     def schema(self, names: Sequence[str]) -> pa.Schema:
-        """Of these columns."""
+        """The Arrow schema of these columns."""
         return pa.schema([(name, self.type(name)) for name in names])
 
     def check(self, columns: Columns) -> None:
-        """Raises ValueError for a record of an instrument, StoreError for one of a series, that was not named."""
+        """Raises ValueError for a record of an unnamed instrument, StoreError for one of an unnamed series."""
         ids = columns["instrument"]
         if not len(ids):
             return
         last = int(ids.max())
-        present = ids[:1] if last == int(ids.min()) else ids  # of a single one, mostly
+        present = ids[:1] if last == int(ids.min()) else ids  # mostly all records have the same id
         if last >= len(self._known) or not self._known[present].all():
             raise ValueError("a record is of an instrument that was not named to the export")
         if "series" in columns and self.series is not None and columns["series"].max(initial=0) > len(self.series):
-            why = f"does not name series {int(columns['series'].max())}, of which there are records"
-            raise StoreError(
-                f"{why}: it was begun just now, and asking again helps, or this is damage", path=SERIES_FILE
-            )
+            why = f"does not name series {int(columns['series'].max())}, which has records"
+            raise StoreError(f"{why}: either the series is new and a retry helps, or this is damage", path=SERIES_FILE)
 
     def batch(self, names: Sequence[str], columns: Columns) -> pa.RecordBatch:
-        """These columns, made of the fields that `sources` names."""
+        """A batch of these columns, made from the fields that `sources` names."""
         arrays = [self.array(name, columns) for name in names]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema(names))
 
@@ -207,7 +206,7 @@ class ArrowColumns:
         return pa.array(np.ascontiguousarray(columns[INTEGER_TIMES.get(name, name)]))
 
     def labels(self, name: str, columns: Columns) -> tuple[pa.Array, list[str]]:
-        """Indices into a list of names; null where there is no name."""
+        """Indices into a list of words, null where a row has none, and that list."""
         if name in self.names:
             return pa.array(self._name_of[name][columns["instrument"]]), self.names[name]
         words: Sequence[str]
@@ -222,11 +221,11 @@ class ArrowColumns:
         missing = places < 0
         if not missing.any():
             return pa.array(places), list(words)
-        # Some readers look at the index of a null, too.
+        # Some readers look at the index of a null too, so it must be a valid one.
         return pa.array(np.where(missing, 0, places).astype(places.dtype), mask=missing), list(words)
 
     def scales(self, name: str, columns: Columns) -> NDArray[np.uint8]:
-        """The decimals of each row: of its prices or of its sizes."""
+        """The scale of each row: of its prices for `price_scale`, of its sizes for `size_scale`."""
         ids, same = columns["instrument"], self._same_scale[name]
         scales = self._scales[name][ids] if same is None else np.full(len(ids), same, np.uint8)
         if "kind" in columns:
@@ -234,12 +233,12 @@ class ArrowColumns:
         return scales
 
     def numbers(self, name: str, columns: Columns) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.bool_]]:
-        """Mantissas, the scale of each, and which of them there are."""
+        """Mantissas, the scale of each, and which of them are valid."""
         mantissas, valid = _mantissas(name, columns)
         return mantissas, self.scales(_scale_of(name), columns), valid
 
     def plain(self, name: str, columns: Columns) -> NDArray[Any]:
-        """One column as numpy: what is stored, but for names, which are text, and prices as float64 on request."""
+        """One column as a numpy array: the stored values, except that names are text, and prices float64 on request."""
         if name in self.names or (name == "series" and self.is_words(name)):
             indices, words = self.labels(name, columns)
             named: NDArray[np.str_] = np.array(words, np.str_)[indices.to_numpy()]
@@ -256,12 +255,12 @@ class ArrowColumns:
 def arrow_columns(
     instruments: tuple[Instrument, ...], schema: Schema, prices: Prices, series: tuple[str, ...]
 ) -> ArrowColumns:
-    """What makes the columns of these instruments: made once for all who ask for the same again and again."""
+    """The ArrowColumns of these instruments, cached: many callers ask for the same ones again and again."""
     return ArrowColumns(instruments, schema, prices=prices, series=series)
 
 
 def _mantissas(name: str, columns: Columns) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Of a column of prices or sizes, and which of them there are."""
+    """The mantissas of a column of prices or sizes, and which of them are valid."""
     mantissas = np.ascontiguousarray(columns[name])
     valid = mantissas != NO_PRICE if name in PRICES else np.ones(len(mantissas), np.bool_)
     if "kind" in columns:
@@ -278,14 +277,14 @@ def _scale_of(name: str) -> str:
 
 
 def bitmap(valid: NDArray[np.bool_]) -> pa.Buffer:
-    """As Arrow keeps which values there are."""
+    """Arrow's validity bitmap: which values are valid, one bit each."""
     return pa.py_buffer(np.packbits(valid, bitorder="little"))
 
 
 def _decimals(
     mantissas: NDArray[np.int64], scales: NDArray[np.uint8], valid: NDArray[np.bool_], kind: pa.DataType
 ) -> pa.Array:
-    """Decimals at the scale of `kind` from mantissas at scales of their own, none of them larger."""
+    """Decimals at the scale of `kind`, from mantissas whose own scales are no larger."""
     words = np.empty((len(mantissas), 2), np.int64)  # a decimal128 is a 128-bit integer: low word, high word
     words[:, 0] = mantissas
     words[:, 1] = mantissas >> 63

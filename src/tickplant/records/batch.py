@@ -1,7 +1,7 @@
 """The growing batch of ticks that an adapter fills and the runner empties.
 
 A TICK is eight 64-bit words, so kernels and Python write rows of plain integers; word 6 packs instrument, kind, side
-and flags. That packing is little-endian, as every machine is that this runs on; `tests/unit/test_binance_batch.py`
+and flags. The packing assumes a little-endian machine, as all supported ones are; `tests/unit/test_binance_batch.py`
 checks it against the dtype.
 """
 
@@ -30,16 +30,16 @@ FLAGS_SHIFT: Final = 48
 _KIND_BYTE: Final = 8 * PACKED + KIND_SHIFT // 8
 
 Rows = NDArray[np.int64]
-"""Ticks as integers, shape (n, 8); `rows.view(TICK)` are the same ticks as records."""
+"""Ticks as integers, shape (n, 8); `rows.view(TICK)` gives the same ticks as records."""
 
 
 def rows_of(records: NDArray[np.void]) -> Rows:
-    """The same ticks as integers; `records` (n,), dtype TICK, contiguous."""
+    """The same ticks as integers, shape (n, 8). `records`: shape (n,), dtype TICK, contiguous."""
     return records.view(np.int64).reshape(-1, WORDS)
 
 
 class TickBatch:
-    """Ticks in the order in which they are handed out. The memory is reused: `take` returns a view."""
+    """Ticks in the order in which `take` hands them out. The memory is reused: `take` returns a view."""
 
     def __init__(self, capacity_records: int = 1024) -> None:
         self.rows: Rows
@@ -48,7 +48,7 @@ class TickBatch:
         self.kinds = [0] * (max(Kind) + 1)  # records ever added, by kind
 
     def reserve(self, records: int) -> None:
-        """Make room for this many more; `rows` may be another array afterwards."""
+        """Make room for this many more records. `rows` may be a different array afterwards."""
         needed = self.length + records
         if needed > len(self.rows):
             rows = self.rows
@@ -81,7 +81,7 @@ class TickBatch:
         self.kinds[kind] += 1
 
     def extend(self, rows: Rows, kind: int | None = None) -> None:
-        """Append rows, all of one kind where it is given. They may be those that lie behind `length` already."""
+        """Append rows, all of `kind` if that is given. They may already lie in place, directly after `length`."""
         self.reserve(len(rows))
         self.rows[self.length : self.length + len(rows)] = rows
         self.length += len(rows)
@@ -93,7 +93,7 @@ class TickBatch:
                 self.kinds[each] += kinds.count(each)
 
     def take(self) -> NDArray[np.void]:
-        """The ticks so far, shape (n,), dtype TICK, valid until something is added; the batch is empty then."""
+        """The ticks so far, shape (n,), dtype TICK, valid until the next one is added. Empties the batch."""
         ticks = self._ticks[: self.length]
         self.length = 0
         return ticks

@@ -1,7 +1,8 @@
-"""Which channels a TICK record belongs to: the one definition for publishing and for reading it back.
+"""Which channels a TICK record belongs to: the one definition for publishing records and for reading them back.
 
-A record belongs to one instrument and to a set of channels, a bit each: most to one, a GAP to those it concerns, a
-lost connection to `book` as well, whose records alone must say in what state the book is.
+A record belongs to one instrument and to a set of channels, one bit each. Most records belong to one channel, and a GAP
+to each channel that it concerns. A lost connection belongs to `book` as well, since the records of that channel alone
+must give the state of the book.
 """
 
 from __future__ import annotations
@@ -54,9 +55,10 @@ _ON_OTHER: Final = int(Flag.ON_OTHER)
 def tick_channels(ticks: Records, masks: Masks, carried: Masks) -> None:
     """Write the channels of each TICK record, bits in the order of `wire.TICK_CHANNELS`.
 
-    `carried` remembers, by instrument id, where a GAP belongs that does not say so: of trades the channel of the last
-    one, of channels without ids those that have carried something; where none has, to all of these, from then on.
-    A GAP that says nothing about streams goes to `status`, so that no record is without a topic.
+    A GAP's flags do not tell `trade` from `agg_trade`, nor the channels without ids from each other. `carried`
+    remembers what does, by instrument id: the channel of the last trade, and the channels without ids that have carried
+    a record. A GAP before any such record goes to all channels without ids, and so does every later one. A GAP without
+    stream flags goes to `status`, so that every record has a topic.
     """
     for i in range(len(ticks)):
         kind = ticks[i]["kind"]
@@ -85,7 +87,7 @@ def tick_channels(ticks: Records, masks: Masks, carried: Masks) -> None:
             if flags & _ON_ORDERS:
                 mask |= _ORDERS_BIT
             if flags & _ON_OTHER and flags & _PARTIAL:
-                mask |= _BOOK_BIT  # of a partial book, which is published there
+                mask |= _BOOK_BIT  # partial books are published on `book`
             elif flags & _ON_OTHER:
                 if carried[instrument] & _OTHER_BITS == 0:
                     carried[instrument] |= _OTHER_BITS

@@ -10,7 +10,7 @@ TICK_CHANNELS: Final = (
     *("trade", "agg_trade", "quote", "book", "status"),
     *("orders", "venue_bar", "statistic", "liquidation"),
 )
-"""Channels of TICK records. A GAP goes to each channel that it concerns. Append only: masks count on the order."""
+"""Channels of TICK records. A GAP goes to each channel that it concerns. Append only: masks depend on the order."""
 
 BBO_CHANNEL: Final = "bbo"
 
@@ -25,13 +25,13 @@ ON_CHANNEL: Final[dict[str, Flag]] = {
     "liquidation": Flag.ON_OTHER,
     "partial_book": Flag.ON_OTHER,  # published on `book`, with PARTIAL
 }
-"""By channel of a feed, the flag of a STATUS or GAP that concerns it."""
+"""The flag of a STATUS or GAP that concerns a channel, by the feed's name of the channel."""
 
 OTHER_CHANNELS: Final = frozenset(channel for channel, flag in ON_CHANNEL.items() if flag == Flag.ON_OTHER)
-"""Channels of a feed whose records have no ids and no state."""
+"""A feed's channels whose records have no ids and no state."""
 
 COMMON_STREAMS: Final = Flag.ON_TRADE | Flag.ON_QUOTE | Flag.ON_BOOK
-"""Those that an instrument has of which nothing else is known."""
+"""The streams assumed for an instrument about which nothing else is known."""
 
 ALL_STREAMS: Final = COMMON_STREAMS | Flag.ON_ORDERS | Flag.ON_OTHER
 
@@ -42,7 +42,7 @@ STREAM_NAMES: Final = {
     Flag.ON_ORDERS: "orders",
     Flag.ON_OTHER: "other",
 }
-"""By flag, the stream in words."""
+"""The name of each stream, by its flag."""
 
 STREAM_OF_KIND: Final = {
     Kind.TRADE: Flag.ON_TRADE,
@@ -58,16 +58,16 @@ STREAM_OF_KIND: Final = {
     Kind.VENUE_BAR: Flag.ON_OTHER,
     Kind.LIQUIDATION: Flag.ON_OTHER,
 }
-"""By kind of data, the stream that it is of: what a GAP in it says. CLEAR and CHECKSUM may say ON_ORDERS themselves."""
+"""The stream of each kind of data, as a GAP in it says. A CLEAR or CHECKSUM may itself carry ON_ORDERS instead."""
 
 
 def streams_of(flags: int) -> list[str]:
-    """The streams that a STATUS or GAP with these flags concerns, in words."""
+    """Names of the streams that a STATUS or GAP with these flags concerns."""
     return [name for flag, name in STREAM_NAMES.items() if flags & flag]
 
 
 def bar_channel(interval_s: int) -> str:
-    """Channel of the bars of one length: `bar_1s`, `bar_90s`, `bar_1m`, `bar_1h`."""
+    """Channel of bars of this length: `bar_1s`, `bar_90s`, `bar_1m`, `bar_1h`."""
     for unit_s, letter in ((3600, "h"), (60, "m")):
         if interval_s % unit_s == 0:
             return f"bar_{interval_s // unit_s}{letter}"

@@ -1,4 +1,4 @@
-"""Arrow to pandas and polars, the extra `readers`, without a loss: one rule for stored and for live records."""
+"""Lossless conversion from Arrow to pandas and polars (the extra `readers`): one rule for stored and live records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def pandas_frame(data: pa.Table | pa.RecordBatch) -> PandasFrame:
-    """Exact decimals as Arrow has them, times in UTC to the nanosecond, names as categories. Raises TickplantError."""
+    """A frame of Arrow's exact decimals, UTC times in nanoseconds, and names as categories. Raises TickplantError."""
     pandas = need("pandas")
 
     def types(kind: pa.DataType) -> Any:
@@ -26,13 +26,13 @@ def pandas_frame(data: pa.Table | pa.RecordBatch) -> PandasFrame:
 
 
 def polars_frame(data: pa.Table | pa.RecordBatch) -> PolarsFrame:
-    """Exact decimals, times in UTC to the nanosecond, names as categories. Raises TickplantError."""
+    """A frame of exact decimals, UTC times in nanoseconds, and names as categories. Raises TickplantError."""
     frame: PolarsFrame = need("polars").from_arrow(data)
     return frame
 
 
 def need(name: str) -> Any:
-    """A package of the extra `readers`. Raises TickplantError, which names the extra, where it is not installed."""
+    """Import a package of the extra `readers`. Raises TickplantError, which names the extra, if it is not installed."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

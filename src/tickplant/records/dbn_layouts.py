@@ -1,7 +1,7 @@
-"""Layouts and words of DBN, Databento's binary encoding, versions 1 to 3: what its readers and its writer share.
+"""Layouts and codes of DBN, Databento's binary encoding, versions 1 to 3: what its readers and its writer share.
 
-A record begins with its length in words of four bytes, its type, publisher, instrument id and `ts_event`. Which version
-a record is of shows in its length. Times are ns since the epoch, prices integers at scale 9.
+A record begins with its length in four-byte words, its type, publisher, instrument id and `ts_event`. The length of a
+record reveals its version. Times are ns since the epoch, prices integers at scale 9.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEVEL: Final = np.dtype([("bid_px", "<i8"), ("ask_px", "<i8"), ("bid_sz", "<u4")
 
 
 class RecordType:
-    """Types of records; of those with ts_recv, where it stands."""
+    """Types of records."""
 
     TRADE = 0x00
     MBP_1 = 0x01
@@ -57,10 +57,10 @@ R = RecordType
 BAR_S: Final = {R.BAR_1S: 1, R.BAR_1M: 60, R.BAR_1H: 3600, R.BAR_1D: 86_400}
 QUOTES: Final = (R.MBP_1, R.TBBO, R.CMBP_1, R.TCBBO, R.BBO_1S, R.BBO_1M, R.CBBO_1S, R.CBBO_1M)
 SAMPLED: Final = (R.BBO_1S, R.BBO_1M, R.CBBO_1S, R.CBBO_1M)
-"""Quotes at fixed intervals: their last trade has come before, perhaps several times."""
+"""Quotes at fixed intervals: the last trade in them may repeat that of an earlier quote."""
 
 UNCOUNTED: Final = (R.CMBP_1, R.TCBBO, R.CBBO_1S, R.CBBO_1M)
-"""Of several publishers: no sequence."""
+"""Records consolidated from several publishers, without a sequence number."""
 
 
 def _dtype(size: int, fields: list[tuple[str, str, int]], levels: int = 0) -> np.dtype[np.void]:
@@ -118,7 +118,7 @@ LAYOUTS: Final[dict[tuple[int, int], np.dtype[np.void]]] = {
     (R.SYSTEM, 80): _dtype(80, [("text", "S64", 16)]),
     (R.SYSTEM, 320): _dtype(320, [("text", "S303", 16), ("code", "u1", 319)]),
 }
-"""By type and length; the length is without the time of sending that a stream may append (`ts_out`)."""
+"""By type and length in bytes, without the time of sending that a stream may append (`ts_out`)."""
 
 TYPES: Final = frozenset(kind for kind, _ in LAYOUTS)
 
@@ -135,7 +135,7 @@ ACTIONS: Final = {
     "C": Kind.ORDER_CANCEL,
     "M": Kind.ORDER_MODIFY,
     "F": Kind.ORDER_FILL,
-    "N": Kind.ORDER_FILL,  # nothing happens to the book, nor does it by a fill; the flags count
+    "N": Kind.ORDER_FILL,  # does not change the book, as a fill does not; only its flags matter
     "R": Kind.CLEAR,
     "T": Kind.TRADE,
 }

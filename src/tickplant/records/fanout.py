@@ -1,4 +1,4 @@
-"""The kernels that sort a batch of records into topics, see `records.channel_masks`."""
+"""The kernels that sort a batch of records into topics. `records.channel_masks` defines the channels."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Masks = NDArray[np.uint32]
 
 @brief_kernel
 def survey(ticks: Records, seen: NDArray[np.bool_]) -> tuple[int, int, int]:
-    """Lowest and highest instrument id of TICK records, at least one, and their latest time of receipt.
+    """Lowest and highest instrument id of one or more TICK records, and their latest receive time in ns.
 
-    Ids within `seen` are marked in it.
+    Marks in `seen` each id that lies within it.
     """
     lowest = highest = ticks[0]["instrument"]
     latest = ticks[0]["ts_recv"]
@@ -34,7 +34,7 @@ def survey(ticks: Records, seen: NDArray[np.bool_]) -> tuple[int, int, int]:
 
 
 def prepared_survey() -> Callable[[Records, NDArray[np.bool_]], tuple[int, int, int]]:
-    """The machine code of `survey`, for ticks that may lie apart."""
+    """The machine code of `survey`, for arrays of ticks that need not be contiguous."""
     return direct(survey, np.zeros(4, TICK)[::2], np.zeros(1, np.bool_))
 
 
@@ -42,17 +42,17 @@ def prepared_survey() -> Callable[[Records, NDArray[np.bool_]], tuple[int, int, 
 def order(
     instruments: NDArray[np.uint32], masks: Masks, channels: int, slots: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Order records by instrument and channel; the order within each is kept, topics come by first appearance.
+    """Order records by topic: instrument and channel. Topics come in order of appearance; within one, order is kept.
 
     Args:
-        instruments: instrument id of each.
-        masks: channels of each, as bits; may be longer.
+        instruments: the instrument id of each record.
+        masks: the channels of each record, as bits; may be longer than `instruments`.
         channels: how many channels there are.
         slots: scratch of -1, at least `(highest id + 1) * channels` long; left as it was found.
 
     Returns:
-        The places of the records in this order, a record once for each of its channels; the topics,
-        `id * channels + channel`; and where each topic's records begin, with the end of the last one.
+        The indices of the records in this order, one for each channel of a record; the topics,
+        `id * channels + channel`; and where each topic's records begin, with the end of the last topic appended.
     """
     total = 0
     for i in range(len(instruments)):
@@ -93,7 +93,7 @@ def order(
 def group(
     words: Words, instruments: NDArray[np.uint32], masks: Masks, channels: int, slots: NDArray[np.int32]
 ) -> tuple[Words, NDArray[np.int64], NDArray[np.int64]]:
-    """Sort records by instrument and channel, see `order`.
+    """Sort records by topic, as `order` does.
 
     Args:
         words: the records as rows of u8.

@@ -1,4 +1,4 @@
-"""What is left of records when only the latest matter: for screens. Imports numpy only."""
+"""Reduces records to the latest ones, which are all that a screen needs. Imports numpy only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tickplant.records.layouts import TRADE_BAR, BarFlag, Flag, Kind, TradeFlag
 Records = NDArray[np.void]
 
 NOTES: Final = (int(Kind.STATUS), int(Kind.GAP))
-"""Kinds that say what happened to a topic, and none of whose records stands for another."""
+"""Kinds that say what happened to a topic: each of their records matters, however old."""
 
 _LATER: Final = int(Flag.BACKFILL | TradeFlag.CORRECTION | TradeFlag.CANCELLED)
 _LATER_BAR: Final = int(Flag.BACKFILL | BarFlag.CORRECTION | BarFlag.CANCELLED)
@@ -21,11 +21,11 @@ _LATER_BAR: Final = int(Flag.BACKFILL | BarFlag.CORRECTION | BarFlag.CANCELLED)
 def latest_ones(records: Records) -> Records:
     """The last record of each kind and side, and every GAP and STATUS, in their order.
 
-    A trade that came later, restates or cancels another one takes the place of no trade; likewise a correction that of
-    no bar.
+    A trade that was fetched later, or that restates or cancels another one, does not replace a trade. Likewise, a
+    correction does not replace a bar.
 
     Args:
-        records: of one topic, in order, at least one.
+        records: one or more records of one topic, in order.
     """
     if "kind" in (records.dtype.names or ()):
         kinds, flags = records["kind"].astype(np.int64), records["flags"].astype(np.int64)

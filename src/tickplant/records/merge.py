@@ -1,4 +1,4 @@
-"""Joining arrays of records, and merging those of several producers into one stream. Imports numpy only."""
+"""Joins arrays of records, and merges the records of several producers into one stream. Imports numpy only."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Columns: TypeAlias = Mapping[str, NDArray[Any]]
 
 
 def join_records(parts: Sequence[Records]) -> Records:
-    """np.concatenate of arrays of one record dtype, as bytes: numpy goes field by field, 20 times as slowly."""
+    """np.concatenate for arrays of one record dtype. Copied as bytes: numpy copies field by field, 20 times slower."""
     return np.concatenate([np.ascontiguousarray(part).view(np.uint8) for part in parts]).view(parts[0].dtype)
 
 
 def join_columns(parts: Sequence[Columns]) -> Columns:
-    """The same columns of several blocks, one behind the other; a single block as it is."""
+    """Concatenate the same columns of several blocks; a single block is returned as it is."""
     if len(parts) == 1:
         return parts[0]
     return {name: _join([part[name] for part in parts]) for name in parts[0]}
@@ -30,7 +30,7 @@ def _join(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 class _Source:
-    """One producer's blocks, and how far the current one has been taken."""
+    """One producer's blocks, and what is left of the current one."""
 
     def __init__(self, rank: int, blocks: Iterator[Columns], clock: str) -> None:
         self.rank = rank
@@ -41,13 +41,13 @@ class _Source:
         self.times = np.zeros(0, np.int64)
 
     def refill(self) -> bool:
-        """Have records at hand; whether there are any."""
+        """Fetch blocks until records are at hand; False at the end of the stream."""
         while not len(self.times):
             block = next(self._blocks, None)
             if block is None:
                 return False
             self.columns = block
-            # A step back in time within a producer must not reorder it: time stands still until it has caught up.
+            # A step back in time must not reorder a producer's records: time stands still until the clock catches up.
             self.times = np.maximum.accumulate(np.maximum(block[self._clock], self._latest))
             if len(self.times):
                 self._latest = self.times[-1]
@@ -62,17 +62,18 @@ class _Source:
 
 
 def merge_columns(streams: list[Iterator[Columns]], clock: str = "ts_recv") -> Iterator[Columns]:
-    """One stream by `ts_recv`; records of a stream stay in its order; at equal times the earlier stream comes first.
+    """Merge streams into one, ordered by the time field `clock`.
 
-    With another `clock` likewise by that field; a record without such a time comes right behind the one before it.
-    The result does not depend on how the streams are cut into blocks. Holds one block of each stream.
+    Records of one stream keep their order. At equal times, the stream listed first comes first. A record without such a
+    time follows directly after its predecessor. The result does not depend on how the streams are cut into blocks. The
+    merge holds one block of each stream in memory.
     """
     if len(streams) == 1:
         yield from streams[0]
         return
     sources = [source for rank, stream in enumerate(streams) if (source := _Source(rank, stream, clock)).refill()]
     while len(sources) > 1:
-        # Up to the end of the block that ends first, nothing can come in between any more.
+        # Up to the end of the block that ends first, all records are at hand: no later block can add any.
         limit = min(sources, key=lambda source: (source.times[-1], source.rank))
         bound = limit.times[-1]
         taken = []
@@ -88,7 +89,7 @@ def merge_columns(streams: list[Iterator[Columns]], clock: str = "ts_recv") -> I
 
 
 def merge_by_receive_time(streams: list[Iterator[Records]], clock: str = "ts_recv") -> Iterator[Records]:
-    """`merge_columns` of arrays of records."""
+    """`merge_columns` for arrays of records."""
     if len(streams) == 1:
         return streams[0]
     merged = merge_columns([({clock: part[clock], "": part} for part in stream) for stream in streams], clock)

@@ -1,12 +1,12 @@
-"""Notes: the records that are about the stream, STATUS and GAP. How they are made, and which fields say what.
+"""Notes: the records about the stream itself, STATUS and GAP. How they are made, and what their fields mean.
 
     GAP       price     why (GapCause)                 STATUS    price     what happened (StatusCode)
               size      how many records are missing             order_id  by code, such as the other instrument
               order_id  the last id before the gap
-              venue_seq the next id behind it
+              venue_seq the next id after the gap
 
-Both are atomic events of their own (LAST). The ON_ flags say which streams are concerned; without one, and on the
-feed's pseudo-instrument, a note is informational.
+Each note is an atomic event of its own (LAST). The ON_ flags name the streams concerned; a note without them, or on the
+feed's pseudo-instrument, is informational.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Records = NDArray[np.void]
 Words = NDArray[np.int64]
 
 NOTE_KINDS: Final = (Kind.STATUS, Kind.GAP)
-"""A set, not a range: kinds of data may be numbered above them."""
+"""Listed one by one, not as a range: kinds of data may have higher numbers."""
 
 _NOTES: Final = sum(1 << kind for kind in NOTE_KINDS)
 
@@ -42,7 +42,7 @@ def is_note_word(packed: int) -> bool:
 
 @brief_kernel
 def first_note(words: Words) -> int:
-    """Index of the first note among the records of `words`, flat, 8 to a record; -1 where there is none."""
+    """Index of the first note among the records in `words`, flat, 8 words each; -1 if there is none."""
     for start in range(PACKED, len(words), WORDS):
         if is_note_word(words[start]):
             return start // WORDS
@@ -61,7 +61,7 @@ def make_gaps(
     flags: ArrayLike = 0,
     seq: int = 0,
 ) -> Records:
-    """A GAP of each of these instruments, dtype TICK, for a GapCause. What is an array has a value for each."""
+    """A GAP of `cause`, a GapCause, for each of these instruments, dtype TICK. Array arguments hold a value per GAP."""
     gaps = _make(instruments, Kind.GAP, cause, ts_event, ts_recv, flags, seq)
     gaps["size"], gaps["order_id"], gaps["venue_seq"] = missing, last_id, next_id
     return gaps
@@ -70,7 +70,7 @@ def make_gaps(
 def make_statuses(
     instruments: ArrayLike, code: StatusCode, *, ts_event: int = 0, ts_recv: int = 0, flags: ArrayLike = 0
 ) -> Records:
-    """A STATUS of each of these instruments, dtype TICK."""
+    """A STATUS for each of these instruments, dtype TICK."""
     return _make(instruments, Kind.STATUS, code, ts_event, ts_recv, flags, 0)
 
 
@@ -86,5 +86,5 @@ def _make(
 
 
 def prepare_kernels() -> None:
-    """Compile, or load, the kernels above for this process."""
+    """Compile the kernels above, or load them from the cache, for this process."""
     first_note(np.zeros(WORDS, np.int64))

@@ -1,9 +1,7 @@
 """The facts of each schema besides its layout: columns, keys, series, names.
 
-What stores, publishes or shows records of a schema follows from its entry here; how derived records are made says
-`derive.registry`.
-
-Imports numpy only.
+The code that stores, publishes and shows records of a schema follows its entry here; `derive.registry` says how derived
+records are made. Imports numpy only.
 """
 
 from __future__ import annotations
@@ -14,10 +12,10 @@ from typing import Final
 from tickplant.records.layouts import Kind, Schema
 
 PLAIN_NUMBERS: Final = (Kind.GAP, Kind.STATUS, Kind.CHECKSUM, Kind.STATISTIC)
-"""Kinds whose price and size are plain numbers, codes and counts, not decimals."""
+"""Kinds whose price and size are plain numbers, such as codes and counts, not decimals."""
 
 SERIES_FILE: Final = "series.jsonl"
-"""In the store: the names of the numbers of series."""
+"""The store's file of series: which name each number stands for."""
 
 _PRICES: Final = frozenset({"price", "bid_price", "ask_price", "open", "high", "low", "close"})
 _SIZES: Final = frozenset({"size", "bid_size", "ask_size", "volume", "buy_volume", "sell_volume"})
@@ -28,17 +26,17 @@ class Facts:
     """One schema.
 
     Attributes:
-        schema: which one.
-        columns: those that are stored, keys first. Their numbers in a chunk are their places, from 1 on: stored for
-            ever, so new ones go to the end.
-        keys: columns whose equal values make a group, and their width in bits: one 64-bit key.
-        shown: columns of exports and tables, in order, behind ts_event, ts_recv, venue and symbol.
-        table: its name for those who ask in tables and methods; empty: it is no table.
-        series: the column whose numbers tell series of one instrument apart; empty: an instrument has one series.
-        named: whether these numbers are those of names, in `series.jsonl` of the store.
-        stream_shift: lowest bits of a group's key that its stream leaves out: bid and ask are one stream.
-        beside_keys: further columns that share a section with the keys in large chunks: they cost little to read there.
-        published: whether subscribers get it.
+        schema: the schema itself.
+        columns: stored columns, keys first. A column's number in a chunk is its place here, counted from 1, and is
+            stored for ever: new columns go to the end.
+        keys: columns whose equal values form a group, with their widths in bits; together one 64-bit key.
+        shown: columns of exports and tables, in order, after ts_event, ts_recv, venue and symbol.
+        table: the name of its table in queries and methods; empty: it has no table.
+        series: the column that numbers the series of one instrument; empty: an instrument has one series.
+        named: whether `series.jsonl` of the store gives these numbers names.
+        stream_shift: how many low bits of a group's key its stream ignores: bid and ask are one stream.
+        beside_keys: further columns in the same section as the keys in large chunks, where reading them costs little.
+        published: whether it is published to subscribers.
     """
 
     schema: Schema
@@ -54,14 +52,14 @@ class Facts:
 
     @property
     def name(self) -> str:
-        """In rings, journals, options and retention."""
+        """The schema's name in rings, journals, options and retention."""
         return self.schema.name.lower()
 
 
 _INSTRUMENT: Final = ("instrument", 32)
 _OF_TICKS: Final = (_INSTRUMENT, ("kind", 8), ("side", 8))
 VALUES: Final = ("value_1", "value_2", "value_3", "value_4")
-"""Columns of the outputs of an indicator."""
+"""Columns of an indicator's outputs."""
 
 TICKS: Final = Facts(
     schema=Schema.TICK,
@@ -161,19 +159,19 @@ TRADE_BARS: Final = Facts(
 FACTS: Final[dict[Schema, Facts]] = {
     one.schema: one for one in (TICKS, BEST, TIME_BARS, BOOKS, INDICATOR_VALUES, INDICATOR_STATES, TRADE_BARS)
 }
-"""By schema, all of them."""
+"""The facts of every schema."""
 
 DERIVED: Final = tuple(schema for schema in FACTS if schema is not Schema.TICK)
 """Schemas that an engine makes."""
 
 PUBLISHED: Final = tuple(schema for schema in DERIVED if FACTS[schema].published)
-"""Those of them that subscribers get."""
+"""Derived schemas that are published to subscribers."""
 
 _COLUMNS: Final = frozenset(column for one in FACTS.values() for column in one.columns)
 PRICES: Final = _COLUMNS & _PRICES
 SIZES: Final = _COLUMNS & _SIZES
 """Columns of integers at the scales of their instrument."""
 REALS: Final = frozenset({*VALUES, "vwap"})
-"""Columns of float64, NaN where there is no value."""
+"""Columns of float64; NaN means no value."""
 TIMES: Final = frozenset(name for name in _COLUMNS if name.startswith(("ts_", "book_ts_")))
 """Columns of nanoseconds since the epoch."""

@@ -1,10 +1,10 @@
-"""STATISTIC records: numbers that a venue sends beside its market: mark and index prices, funding, greeks, limits.
+"""STATISTIC records: numbers that a venue sends in addition to trades and books: mark prices, funding, greeks, limits.
 
     size      the number without its decimal point        order_id  which number it is (StatisticCode)
-    price     how many decimals `size` has                venue_seq a time in ns, where the number is for that time
+    price     how many decimals `size` has                venue_seq the time that it is for, in ns, if it is for one
 
-So each number stands as the venue has sent it, whatever the scales of the instrument. Numbers of one message are one
-atomic event.
+So each number stands exactly as the venue sent it, whatever the scales of the instrument. The numbers of one message
+are one atomic event.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class StatisticCode(IntEnum):
 
     MARK_PRICE = 1
     INDEX_PRICE = 2
-    SETTLEMENT_PRICE = 3  # estimated where the venue says so
-    FUNDING_RATE = 4  # of one interval; venue_seq: when it is paid next
+    SETTLEMENT_PRICE = 3  # or an estimate of it, if the venue says so
+    FUNDING_RATE = 4  # for one interval; venue_seq is the time of the next payment
     OPEN_INTEREST = 5
     LIMIT_UP = 6  # highest price at which trading is allowed
     LIMIT_DOWN = 7
@@ -34,7 +34,7 @@ class StatisticCode(IntEnum):
     PREVIOUS_VOLUME = 14
     TICK_SIZE = 15  # smallest step of a price
     EXPIRATION = 16  # seconds since the epoch
-    # Of an option: the venue's model.
+    # Of an option, by the venue's model.
     OPTION_PRICE = 20
     VOLATILITY = 21
     DELTA = 22
@@ -45,5 +45,5 @@ class StatisticCode(IntEnum):
 
 
 def value_of(record: np.void) -> Decimal:
-    """The number of a STATISTIC record, exactly."""
+    """The exact number of a STATISTIC record."""
     return Decimal(int(record["size"])).scaleb(-int(record["price"]))

@@ -1,12 +1,12 @@
-"""VENUE_BAR records: bars that a venue makes, as it sends them. Our own are the schema BAR.
+"""VENUE_BAR records: bars made by a venue, as it sends them. The schema BAR holds our own.
 
-A bar is one atomic event of four records, or five, in the order of BarField:
+A bar is one atomic event of four or five records, in the order of BarField:
 
     price     the number (open, high, low, close, vwap)   order_id  field | trades << 8, the trades on CLOSE alone
     size      on CLOSE the volume, else 0                 venue_seq start of the bar, inclusive, ns
     ts_event  end of the bar, exclusive, ns               flags     PARTIAL: the bar is not over yet; LAST on the last
 
-A bar that comes again, with the same start and end, takes the place of the former one.
+A bar that comes again, with the same start and end, replaces the earlier one.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class BarField(IntEnum):
 
 
 VENUE_BARS: Final = np.dtype([*((name, BAR.fields[name][0]) for name in BAR.names), ("vwap", "<i8")])  # type: ignore[index, union-attr]
-"""The fields of a BAR, and `vwap` at the scale of prices, NO_PRICE where the venue gives none; `buy_volume` is 0."""
+"""The fields of a BAR, and `vwap` at the price scale, NO_PRICE if the venue gives none; `buy_volume` is 0."""
 
 
 def venue_bars(ticks: NDArray[np.void]) -> NDArray[np.void]:
-    """The bars of these records, dtype TICK, in their order; dtype VENUE_BARS.
+    """The bars in these records (dtype TICK), in order; dtype VENUE_BARS.
 
-    Other kinds, and bars of which a record is missing, are left out.
+    Other kinds are left out, and so are bars with a missing record.
     """
     records = ticks[ticks["kind"] == Kind.VENUE_BAR]
     field = records["order_id"] & ((1 << FIELD_BITS) - 1)

@@ -19,6 +19,9 @@ from tickplant.runtime.signals import signals_as_fd
 NAP_S: Final = 0.1
 """Longest nap: heartbeats and signals have their turn in between."""
 
+BEAT_S: Final = 1.0
+"""Longest time between two beats of a process that reports less often."""
+
 Report = Callable[[], tuple[Counters, Sequence[Account]]]
 
 
@@ -35,7 +38,7 @@ class ChildLoop:
         report: makes the content of a heartbeat; called at any `beat`, so what it needs must exist from the first one
             on.
         hear: receives the messages of the supervisor, except `Stop`.
-        on_beat: called before each report.
+        on_beat: called at least every BEAT_S, and before each report.
 
     Not thread-safe; for the main thread, since it handles SIGTERM.
     """
@@ -57,7 +60,7 @@ class ChildLoop:
         self._hear = hear
         self._on_beat = on_beat
         self._heartbeat_s = plant.heartbeat_s
-        self._beat_s = 0.0  # when the next report is due
+        self._beat_s = self._report_s = 0.0  # when the next beat and the next report are due
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as resources:
@@ -75,7 +78,7 @@ class ChildLoop:
 
     @property
     def due_s(self) -> float:
-        """Seconds until the next report is due; zero or negative if it is due."""
+        """Seconds until the next beat is due; zero or negative if it is due."""
         return self._beat_s - time.monotonic()
 
     def stop(self, *_: object) -> None:
@@ -88,12 +91,16 @@ class ChildLoop:
         self.poll.used()
 
     def beat(self) -> None:
-        """Report and listen if it is time."""
+        """Look after what is due, report and listen if it is time."""
         now_s = time.monotonic()
         if now_s >= self._beat_s:
-            self._beat_s = now_s + self._heartbeat_s
+            reports = now_s >= self._report_s
+            if reports:
+                self._report_s = now_s + self._heartbeat_s
+            self._beat_s = min(now_s + BEAT_S, self._report_s)
             self._on_beat()
-            self.report()
+            if reports:
+                self.report()
             self.listen()
 
     def go_on(self) -> None:

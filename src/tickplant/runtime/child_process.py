@@ -30,8 +30,12 @@ from tickplant.runtime.job_specs import (
 from tickplant.runtime.lineage import die_with_parent, read_spec
 from tickplant.runtime.log_lines import LogLines
 from tickplant.runtime.redaction import redact, redacting
+from tickplant.runtime.time_slice import lengthen_slices
 
 Spec = TypeVar("Spec", CompactSpec, EngineSpec, FeedSpec, GatewaySpec, HistorySpec, ReplaySpec, SurveySpec, WriterSpec)
+
+_PATIENT: Final = WriterSpec, CompactSpec
+"""Whose processes compute for long and can wait."""
 
 
 @contextlib.contextmanager
@@ -43,6 +47,8 @@ def child_process(kind: type[Spec]) -> Iterator[Spec]:
         # The place and the type of the error, but not the value.
         sys.exit(f"this process is started by `tickplant up`; its stdin holds no {kind.__name__}: {error}")
     die_with_parent()
+    if kind in _PATIENT:
+        lengthen_slices()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor ends us in its own order
     configure_logging(spec.plant.log_level, spec.name)
     try:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import resource
 import select
 import socket
 import struct
-import termios
 import threading
 import time
 from collections import Counter
@@ -24,8 +22,10 @@ from typing import Final
 
 import zmq
 
-from tickplant.runtime.config import EngineConfig
-from tickplant.runtime.standstill import Standstill
+from tickplant.runtime.child_loop import BEAT_S
+from tickplant.runtime.config import ClientLimits
+from tickplant.runtime.standstill import Standstill, excused
+from tickplant.runtime.tcp_client import Client
 
 ZmqContext = zmq.Context[zmq.Socket[bytes]]
 ZmqSocket = zmq.Socket[bytes]
@@ -41,70 +41,11 @@ HEARTBEAT_BYTES_PER_S: Final = 16
 """ZeroMQ's heartbeats are bytes that never become a message: so much of them is free."""
 
 SUBSCRIPTION_OVERHEAD_BYTES: Final = 16  # of the command that carries a topic
-LOOK_S: Final = 2.0  # longest time between two sweeps
 TRIM_S: Final = 5.0
 """After a client was cut off, memory is given back to the system for so long, once a sweep."""
 
-_TCP_INFO_BYTES: Final = 136
-_BYTES_ACKED: Final = struct.Struct("<Q")  # at 120 of struct tcp_info: what the peer has taken
-_ACKED_AT: Final = 120
-_RECEIVED_AT: Final = 128
 _EVENTS: Final = int(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
 _EVENT: Final = struct.Struct("=Hi")
-
-
-class Client:
-    """One TCP connection, through a descriptor of our own. Bytes count from its beginning."""
-
-    __slots__ = (
-        "blocked_at",
-        "excess",
-        "handed",
-        "link",
-        "moved_s",
-        "pending",
-        "port",
-        "served",
-        "since_s",
-        "taken",
-        "topics",
-    )
-
-    def __init__(self, link: socket.socket, port: int) -> None:
-        self.link = link
-        self.port = port
-        self.since_s = self.moved_s = time.monotonic()
-        self.served = 0  # bytes of the messages that were dealt with
-        self.excess = 0  # of these, a predecessor's with the same descriptor
-        self.pending = 0  # brought and not served when we last looked
-        self.handed = 0  # bytes of replies
-        self.taken = 0  # bytes that the peer had taken when we last looked
-        self.blocked_at: int | None = None  # bytes published when its queue in the kernel was first seen full
-        self.topics: set[bytes] = set()
-
-    def unserved(self) -> int:
-        """Bytes that libzmq has read of it and that no message has brought to the engine."""
-        served = self.served
-        info = self.link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-        brought = int(_BYTES_ACKED.unpack_from(info, _RECEIVED_AT)[0]) - self._queued(termios.FIONREAD)
-        self.excess = max(self.excess, served - brought)
-        return brought - (served - self.excess)
-
-    def owed(self) -> int:
-        """Bytes of replies that libzmq still holds for it."""
-        info = self.link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-        taken = int(_BYTES_ACKED.unpack_from(info, _ACKED_AT)[0])
-        owed = max(0, self.handed - taken - self.unsent())
-        if taken != self.taken or not owed:
-            self.taken, self.moved_s = taken, time.monotonic()
-        return owed
-
-    def unsent(self) -> int:
-        """Bytes in the kernel that the peer has not taken."""
-        return self._queued(termios.TIOCOUTQ)
-
-    def _queued(self, request: int) -> int:
-        return int.from_bytes(fcntl.ioctl(self.link, request, b"\0\0\0\0"), "little")
 
 
 class Guard:
@@ -121,7 +62,7 @@ class Guard:
 
     def __init__(
         self,
-        limits: EngineConfig,
+        limits: ClientLimits,
         published: Callable[[], int],
         *,
         lossless: bool = False,
@@ -140,7 +81,7 @@ class Guard:
         self._unserved = 0
         self._owed = 0  # at most
         self._last_cut_s = float("-inf")
-        self._standstill = Standstill(LOOK_S)
+        self._standstill = Standstill(2 * BEAT_S)
         self._told: Counter[str] = Counter()
         self._trimming: threading.Thread | None = None
         self._on_cut = on_cut
@@ -177,7 +118,7 @@ class Guard:
                 self._look(fd)
 
     def sweep(self) -> None:
-        """What shows with time only. Call it about every second."""
+        """What shows with time only. Call it every BEAT_S."""
         self.attend()
         now_s, stood_s = time.monotonic(), self._standstill.look()
         for fd in list(self._clients):
@@ -185,7 +126,7 @@ class Guard:
         self._owed = 0
         for fd, client in list(self._clients.items()):
             if client.handed:
-                client.moved_s += stood_s  # nobody is blamed for what the engine stood still
+                client.moved_s = excused(client.moved_s, stood_s, now_s)
                 owed = self._ask(fd, client.owed)
                 self._owed += owed
                 if owed and now_s - client.moved_s > self._limits.unread_s:
@@ -223,15 +164,17 @@ class Guard:
     def may_reply(self, fd: int, frames: Iterable[int]) -> bool:
         """Whether there is room for a reply; it then counts. Whoever has kept replies waiting longest makes room."""
         client = self._client(fd)
-        if client is None:  # it was cut off, or is gone
-            return False
         size, most = wire_bytes(frames), self._limits.replies_mib << 20
+        if client is None or size > most:  # it was cut off, or is gone; or there is no such room
+            return False
         while self._owed + size > most:
+            # A share is what each could owe: whoever owes less than that is not to blame that there is no room.
+            share = (most - size) // self._limits.max_connections
             owing = {other: self._ask(other, each.owed) for other, each in list(self._clients.items()) if each.handed}
             self._owed = sum(owing.values())
             if self._owed + size <= most:
                 break
-            victims = [other for other, owed in owing.items() if owed and other in self._clients]
+            victims = [other for other, owed in owing.items() if owed > share and other in self._clients]
             if not victims:
                 return False
             victim = min(victims, key=lambda other: self._clients[other].moved_s)
@@ -243,6 +186,13 @@ class Guard:
         client.handed += size
         self._owed += size
         return True
+
+    def not_sent(self, fd: int, frames: Iterable[int]) -> None:
+        """The reply that there was room for did not go: it does not count."""
+        if (client := self._clients.get(fd)) is not None:
+            size = wire_bytes(frames)
+            client.handed -= size
+            self._owed -= size
 
     def cut_off(self, fd: int, reason: str) -> None:
         """End a connection, if it still is one."""

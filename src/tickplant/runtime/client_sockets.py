@@ -12,7 +12,7 @@ import zmq
 
 from tickplant.errors import ConfigError
 from tickplant.runtime.client_guard import RECEIVE_BUFFER_BYTES, REQUEST_FRAMES, Guard
-from tickplant.runtime.config import EngineConfig, is_loopback
+from tickplant.runtime.config import ClientLimits, is_loopback
 
 ZmqContext = zmq.Context[zmq.Socket[bytes]]
 ZmqSocket = zmq.Socket[bytes]
@@ -41,7 +41,7 @@ def check_exposed(address: str, *, insecure: bool) -> None:
 
 
 def open_stream(
-    context: ZmqContext, address: str, limits: EngineConfig, *, high_water_messages: int, lossless: bool = False
+    context: ZmqContext, address: str, limits: ClientLimits, *, high_water_messages: int, lossless: bool = False
 ) -> ZmqSocket:
     """A socket to publish at: a PUB that tells of subscriptions, and that can be asked to wait. Raises ConfigError."""
     socket = context.socket(zmq.XPUB)
@@ -54,7 +54,7 @@ def open_stream(
     return socket
 
 
-def open_requests(context: ZmqContext, address: str, limits: EngineConfig) -> ZmqSocket:
+def open_requests(context: ZmqContext, address: str, limits: ClientLimits) -> ZmqSocket:
     """A socket that requests come to. Raises ConfigError."""
     socket = context.socket(zmq.ROUTER)
     socket.set(zmq.ROUTER_MANDATORY, 1)
@@ -76,7 +76,7 @@ def _bind(socket: ZmqSocket, address: str) -> None:
         raise ConfigError(f"cannot listen at {address}: {reason}") from None
 
 
-def _restrict(socket: ZmqSocket, limits: EngineConfig, *, max_frame_bytes: int) -> None:
+def _restrict(socket: ZmqSocket, limits: ClientLimits, *, max_frame_bytes: int) -> None:
     """What libzmq itself can keep clients from, before a socket is bound."""
     socket.set(zmq.MAXMSGSIZE, max_frame_bytes)
     socket.set(zmq.RCVBUF, RECEIVE_BUFFER_BYTES)
@@ -112,7 +112,7 @@ def subscriptions(socket: ZmqSocket, guard: Guard | None, limit: int) -> Iterato
 
 
 def requests(
-    socket: ZmqSocket, guard: Guard | None, limits: EngineConfig, limit: int
+    socket: ZmqSocket, guard: Guard | None, limits: ClientLimits, limit: int
 ) -> Iterator[tuple[Envelope, bytes]]:
     """The requests that wait, up to a limit. A client whose request is too large is cut off by the guard."""
     for _ in range(limit):
@@ -133,10 +133,13 @@ def requests(
 
 def answer(socket: ZmqSocket, guard: Guard | None, envelope: Envelope, frames: list[bytes]) -> bool:
     """Answer; whether there was room for that, and somebody to take it."""
-    if guard and not guard.may_reply(envelope.fd, map(len, frames)):
+    sizes = [len(frame) for frame in frames]
+    if guard and not guard.may_reply(envelope.fd, sizes):
         return False
     try:
         socket.send_multipart([*envelope.route, *frames], zmq.NOBLOCK)
     except zmq.ZMQError:  # full, or gone: EAGAIN, EHOSTUNREACH
+        if guard:
+            guard.not_sent(envelope.fd, sizes)
         return False
     return True

@@ -110,7 +110,22 @@ class FeatureConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL, * for anything; empty: all
 
 
-class EngineConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+class ClientLimits(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What clients may cost an engine or a relay over TCP: docs/operations.md, "Limits". Who takes more is cut off."""
+
+    max_connections: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 128  # to each of the two sockets
+    max_subscriptions: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000  # of all clients together
+    subscriptions_per_client: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1_000
+    max_topic_bytes: Annotated[int, msgspec.Meta(ge=128, le=4096)] = 128  # of one subscription
+    request_kib: Annotated[int, msgspec.Meta(ge=16, le=65_536)] = 32  # of one client, unserved, unfinished included
+    replies_mib: Annotated[int, msgspec.Meta(ge=4, le=65_536)] = 64  # that wait for all clients together
+    backlog_mib: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 64  # published while one subscriber takes nothing
+    unread_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 10.0  # how long replies may wait for a client
+    handshake_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 5.0  # how long a client may take to say who it is
+    high_water_messages: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 10_000  # queued for a slow subscriber
+
+
+class EngineConfig(ClientLimits, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """`[engines.NAME]`: books, bars and the live stream of some feeds."""
 
     feeds: tuple[str, ...] = ()  # empty: all
@@ -122,22 +137,11 @@ class EngineConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     own_row_us: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 20.0  # CPU a row of a user's indicator
     ring_records: Positive = 1 << 16
     recovery_mib: Positive = 64  # recent messages kept for subscribers that missed some; then the store is read
-    high_water_messages: Positive = 10_000  # messages queued for one slow subscriber before it loses some
     max_levels: Positive = 20_000  # per side of one book
     max_orders: Positive = 2_000_000  # of all books of orders of one feed; 104 bytes each, doubling as they come
     checkpoint_s: NotNegative = 300  # whole books are stored this often; divides an hour; 0: never
     restore_s: Seconds = 60.0  # how long one that comes back waits for stored ticks before it goes on with stale books
     insecure: bool = False  # allow unencrypted sockets beyond loopback
-    # What clients may cost over TCP; docs/operations.md, "Limits". Whoever takes more is cut off.
-    max_connections: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 128  # to each of the two sockets
-    max_subscriptions: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000  # of all clients together
-    subscriptions_per_client: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1_000
-    max_topic_bytes: Annotated[int, msgspec.Meta(ge=128, le=4096)] = 128  # of one subscription
-    request_kib: Annotated[int, msgspec.Meta(ge=16, le=65_536)] = 32  # of one client, unserved, unfinished included
-    replies_mib: Annotated[int, msgspec.Meta(ge=4, le=65_536)] = 64  # that wait for all clients together
-    backlog_mib: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 64  # published while one subscriber takes nothing
-    unread_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 10.0  # how long replies may wait for a client
-    handshake_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 5.0  # how long a client may take to say who it is
 
 
 class WriterConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -240,7 +244,7 @@ def load(file: Path | None = None) -> Config:
     try:
         with file.open("rb") as opened:
             data = opened.read(FILE_BYTES + 1)
-        text = data.decode()
+        text = data.decode("utf-8-sig")  # editors on Windows begin files with a BOM
     except UnicodeDecodeError as error:
         raise ConfigError(f"is not UTF-8 text: {error.reason} at byte {error.start}", file=str(file)) from None
     except (OSError, ValueError) as error:  # the latter: a path with a NUL in it

@@ -33,7 +33,6 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "feeds.reconnect_cap_s": (0.1, 86_400),
     "engines.ring_records": (1024, 1 << 28),
     "engines.recovery_mib": (1, 1 << 16),
-    "engines.high_water_messages": (1, 10_000_000),
     "engines.max_levels": (10, 1 << 20),
     "engines.max_orders": (1000, 1 << 28),
     "engines.restore_s": (0.5, 86_400),
@@ -83,7 +82,7 @@ def check(config: Config) -> None:
         if not all(symbol.isascii() and symbol.replace("/", "").isalnum() for symbol in sim.symbols):
             raise wrong(f"sims.{name}.symbols", "a simulated venue has symbols of letters and digits, such as BTCUSDT")
         if sim.recording and not (config.base / sim.recording).exists():
-            raise wrong(f"sims.{name}.recording", f"there is no file {config.base / sim.recording}")
+            raise wrong(f"sims.{name}.recording", f"no such file: {config.base / sim.recording}")
     check_ports(config, wrong)
 
 
@@ -158,11 +157,11 @@ def _check_feed(config: Config, name: str, wrong: Wrong) -> None:
     if not feed.channels:
         raise wrong(f"{key}.channels", "is empty")
     if len(set(feed.channels)) < len(feed.channels):
-        raise wrong(key, f"something is listed twice in {feed.channels}")
+        raise wrong(key, f"a channel is listed twice in {feed.channels}")
     if unknown := [channel for channel in feed.channels if channel not in venue.channels]:
         raise wrong(f"{key}.channels", f"{venue.name} has no {unknown[0]}: it has {', '.join(venue.channels)}")
     if feed.crossed == "match" and "orders" not in feed.channels:
-        raise wrong(f"{key}.crossed", "is about books of orders: the feed does not take orders")
+        raise wrong(f"{key}.crossed", "applies to order books, but the feed has no orders channel")
     if feed.book_depth and feed.book_depth not in venue.depths:
         offered = f"one of {', '.join(map(str, venue.depths))}" if venue.depths else "a whole book only"
         raise wrong(f"{key}.book_depth", f"{venue.name} offers {offered}")
@@ -175,13 +174,13 @@ def _check_feed(config: Config, name: str, wrong: Wrong) -> None:
     if feed.connections > 1 and (reason := venue.why_single(feed.channels)):
         raise wrong(f"{key}.connections", f"must be 1: {reason}")
     if feed.sim and (feed.ws_url or feed.rest_url):
-        raise wrong(f"{key}.sim", "does not go with ws_url or rest_url")
+        raise wrong(f"{key}.sim", "cannot be combined with ws_url or rest_url")
     if feed.sim:
         sim = config.sims.get(feed.sim)
         if sim is None:
-            raise wrong(f"{key}.sim", f"there is no [sims.{feed.sim}]")
+            raise wrong(f"{key}.sim", f"no table [sims.{feed.sim}]")
         if sim.venue != feed.venue:
-            raise wrong(f"{key}.sim", f"simulates {sim.venue}, the feed wants {feed.venue}")
+            raise wrong(f"{key}.sim", f"simulates {sim.venue}, but the feed records {feed.venue}")
         missing = [] if sim.recording else [symbol for symbol in feed.symbols if symbol not in sim.symbols]
         if missing:
             raise wrong(
@@ -226,7 +225,7 @@ def _check_gateway(config: Config, name: str, wrong: Wrong) -> None:
     if find_endpoint(f"{key}.bind", f"tcp://{gateway.bind}:{gateway.port}") is None or gateway.bind == "*":
         raise wrong(f"{key}.bind", f"{gateway.bind!r} is not an address such as 127.0.0.1, 0.0.0.0 or [::]")
     if bool(gateway.tls_certificate) != bool(gateway.tls_key):
-        raise wrong(f"{key}.tls_certificate", "goes with tls_key: a certificate and its key")
+        raise wrong(f"{key}.tls_certificate", "tls_certificate and tls_key must be set together")
     if not is_loopback(gateway.bind):
         if not gateway.tokens:
             message = f"{gateway.bind} can be reached from other machines: name a credential with tokens"
@@ -241,7 +240,7 @@ def _check_gateway(config: Config, name: str, wrong: Wrong) -> None:
     for option in ("tls_certificate", "tls_key"):
         file = getattr(gateway, option)
         if file and not (config.base / file).is_file():
-            raise wrong(f"{key}.{option}", f"there is no file {config.base / file}")
+            raise wrong(f"{key}.{option}", f"no such file: {config.base / file}")
 
 
 def _check_shares(config: Config, wrong: Wrong) -> None:
@@ -253,7 +252,7 @@ def _check_shares(config: Config, wrong: Wrong) -> None:
         for name, part in tables.items():
             for feed_name in part.feeds or config.feeds:
                 if feed_name not in config.feeds:
-                    raise wrong(f"{section}.{name}.feeds", f"there is no [feeds.{feed_name}]")
+                    raise wrong(f"{section}.{name}.feeds", f"no table [feeds.{feed_name}]")
                 if feed_name in taken:
                     raise wrong(f"{section}.{name}.feeds", f"{feed_name} is already taken by {taken[feed_name]}")
                 taken[feed_name] = name
@@ -264,7 +263,7 @@ def _check_retention(config: Config, name: str, wrong: Wrong) -> None:
     if rule.venue:
         _venue(key, rule.venue, wrong)
     if rule.symbols and not rule.venue:
-        raise wrong(f"{key}.symbols", "goes with venue: a symbol is one of a venue")
+        raise wrong(f"{key}.symbols", "needs venue: symbols belong to a venue")
     if not rule.keep_days and not rule.keep_gib:
         raise wrong(key, "has no limit: set keep_days or keep_gib")
     if rule.keep_gib and (ticks := [one for one in rule.channels if one not in DERIVED]):

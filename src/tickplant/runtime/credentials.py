@@ -134,7 +134,7 @@ def load(name: str) -> dict[str, str]:
     path = find(name)
     protect()
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from None
     except ValueError:

@@ -26,3 +26,11 @@ class Standstill:
         stood_s = now_s - self._looked_s - self._longest_s
         self._looked_s = now_s
         return max(0.0, stood_s)
+
+
+def excused(since_s: float, stood_s: float, now_s: float) -> float:
+    """Since when somebody is judged to be silent: later by what the watcher stood still, but no later than now.
+
+    A silence that began behind the standstill is not excused for it. Where nobody is silent, both are inf.
+    """
+    return max(since_s, min(since_s + stood_s, now_s))

@@ -77,7 +77,7 @@ def scan(path: Path, venue: RecordedVenue) -> Contents:
     for number, _, frame in read_lines(path):
         line = venue.survey(number, frame)
         if line is None:
-            raise FeedError(f"{path}: line {number} is nothing that {venue.venue} sends")
+            raise FeedError(f"{path}: line {number} is not a message of {venue.venue}")
         if not line.stream or (line.is_greeting and not frames):
             continue
         begins = begins or number

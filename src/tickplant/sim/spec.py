@@ -80,7 +80,7 @@ def parse_spec(text: str | bytes) -> SimSpec:
     entry = DIALECTS.get(spec.venue)
     if entry is None:
         known = ", ".join(sorted(DIALECTS))
-        raise FeedError(f"simulated venue: the spec is wrong: {spec.venue!r} is not a venue; known are {known}")
+        raise FeedError(f"simulated venue: the spec is wrong: {spec.venue!r} is not a venue; choose from {known}")
     spec = msgspec.structs.replace(spec, symbols=spec.symbols or entry.symbols)
     for symbol in spec.symbols:
         if not entry.is_symbol(symbol):
@@ -91,5 +91,5 @@ def parse_spec(text: str | bytes) -> SimSpec:
         if (scripted.at_s is None) == (scripted.at_message is None):
             raise FeedError("simulated venue: each of the faults needs either at_s or at_message")
     if unknown := [kind for kind in spec.fault_kinds if kind not in KINDS]:
-        raise FeedError(f"simulated venue: {unknown[0]!r} is not a fault; known are {', '.join(KINDS)}")
+        raise FeedError(f"simulated venue: {unknown[0]!r} is not a fault; choose from {', '.join(KINDS)}")
     return spec

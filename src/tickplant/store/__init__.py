@@ -1,1 +1,1 @@
-"""Reading what was stored."""
+"""Reading, compacting, checking and exporting stored records."""

@@ -1,8 +1,8 @@
-"""Memory of large answers: lent to whoever asked, taken back once nobody refers to it, and lent again.
+"""Memory for large answers: lent to the caller, taken back once nothing refers to it, and lent again.
 
-The kernel zeroes each page of new memory, 10 to 20 ms for 100 MB: a fifth of what reading that costs. Pages that were
-given back stay with the process as long as nothing else needs them (`MADV_FREE`): the kernel takes them without asking
-when memory becomes short, and a next answer finds the others without a page fault.
+The kernel zeroes each page of new memory, which takes 10 to 20 ms for 100 MB: a fifth of the cost of reading as much.
+Returned pages stay with the process while nothing else needs them (`MADV_FREE`). When memory runs short, the kernel
+takes some of them silently; the next answer uses the others without page faults.
 """
 
 from __future__ import annotations
@@ -21,39 +21,39 @@ KEPT_BYTES: Final = 128 << 20
 
 
 class _Region:
-    """Memory that begins at a large page, so that the kernel can give whole large pages: a hundredth of the faults."""
+    """Memory aligned to large pages, so that the kernel can map whole large pages: a hundredth of the faults."""
 
     def __init__(self, size: int) -> None:
         self.size = -(-size // LARGE_PAGE) * LARGE_PAGE
         self._map = mmap.mmap(-1, self.size + LARGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._begin = -ctypes.addressof(ctypes.c_char.from_buffer(self._map)) % LARGE_PAGE
-        with contextlib.suppress(OSError):  # of a kernel without large pages
+        with contextlib.suppress(OSError):  # a kernel without large pages
             self._map.madvise(mmap.MADV_HUGEPAGE)
 
     def lease(self) -> Any:
-        """A buffer of all of it: once nobody refers to that any more, the memory is free again."""
+        """A buffer of the whole region: once nothing refers to the buffer, the region is free again."""
         return (ctypes.c_char * self.size).from_buffer(self._map, self._begin)
 
     def forget(self) -> None:
-        """What it holds is not needed. Raises OSError where the kernel cannot take it when it wants to."""
+        """Let the kernel discard the contents. Raises OSError if the kernel does not support that."""
         self._map.madvise(mmap.MADV_FREE)
 
 
 class AnswerMemory:
-    """Lends memory for arrays. Thread-safe: a list's own methods are all that threads share."""
+    """Lends memory for arrays. Thread-safe: threads share nothing but atomic methods of a list."""
 
     def __init__(self, most_bytes: int = KEPT_BYTES) -> None:
-        """Memory that nobody has is kept up to so many bytes."""
+        """Keep at most `most_bytes` of unused memory."""
         self._most_bytes = most_bytes
-        self._free: list[_Region] = []  # what came back last is last
+        self._free: list[_Region] = []  # the most recently returned last
 
     @property
     def kept_bytes(self) -> int:
-        """How much memory that nobody has is kept."""
+        """How much unused memory is kept."""
         return sum(region.size for region in self._free.copy())
 
     def array(self, rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Shape (rows,), holding anything. Its memory comes back when nothing refers to the array or a part of it."""
+        """Shape (rows,), uninitialised. Its memory returns once nothing refers to the array or a part of it."""
         size = rows * dtype.itemsize
         if size < LARGE_PAGE // 2:
             return np.empty(rows, dtype)
@@ -63,7 +63,7 @@ class AnswerMemory:
         return np.frombuffer(lease, dtype, rows)
 
     def _take(self, size: int) -> _Region | None:
-        """Memory that fits, of which no more than half would be left over."""
+        """A free region that is large enough, with at most half of it left over."""
         for region in reversed(self._free.copy()):
             if size <= region.size <= max(2 * size, LARGE_PAGE):
                 with contextlib.suppress(ValueError):  # another thread has taken it
@@ -76,9 +76,9 @@ class AnswerMemory:
             region.forget()
             self._free.append(region)
         while self.kept_bytes > self._most_bytes:
-            with contextlib.suppress(IndexError):  # another thread was sooner
+            with contextlib.suppress(IndexError):  # another thread was faster
                 self._free.pop(0)
 
 
 ANSWERS: Final = AnswerMemory()
-"""Of this process."""
+"""The answer memory of this process."""

@@ -1,7 +1,7 @@
-"""Holding stored books against the checksums that their venue sent with them.
+"""Compares stored books with the checksums that their venue sent.
 
-A feed compares each checksum when it comes, and stores it. Here records alone must lead to the same book, so whatever
-was stored wrongly, or lost without a GAP, shows. Memory follows the instruments that have checksums.
+A feed compares each checksum on arrival, and stores it. Here the stored records alone must lead to the same book, so
+any record that was stored wrongly, or lost without a GAP, shows. Memory grows with the instruments that have checksums.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tickplant.records.layouts import Flag, Kind, Side
 Records = NDArray[np.void]
 
 MOST_LEVELS: Final = 20_000
-"""Of a side; a checksum is over the best few."""
+"""Per side; a checksum covers only the best few."""
 
 MOST_ORDERS: Final = 1 << 20
-"""Of all books together. Where there are more, a book that is short of some is not said to be wrong."""
+"""In all books together. If there are more, a book that lacks some of them is not reported as wrong."""
 
 B = TypeVar("B", bound=BookStates)
 
@@ -46,7 +46,7 @@ class BookChecks(msgspec.Struct):
     instrument: Instrument
     agreed: int = 0
     wrong: int = 0
-    first: Place | None = None  # wrong one
+    first: Place | None = None  # the first wrong one
     last_seq: int = 0
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class BookChecks(msgspec.Struct):
 
 
 class StoredChecksums:
-    """Goes through the ticks of one producer, oldest first."""
+    """Checks the ticks of one producer, oldest first."""
 
     def __init__(self, instruments: InstrumentTable) -> None:
         self._instruments = instruments
@@ -66,7 +66,7 @@ class StoredChecksums:
         self._next_seq = 0
 
     def add(self, records: Records, path: str, offset: int) -> None:
-        """The records of one chunk. Where records are missing before it, each book is compared from its next CLEAR."""
+        """Take the records of one chunk. If records before it are missing, each book counts from its next CLEAR on."""
         if not len(records):
             return
         missing = int(records["seq"][0]) != self._next_seq
@@ -77,16 +77,16 @@ class StoredChecksums:
             kind.add(records, self._instruments, path, offset)
 
     def interrupt(self) -> None:
-        """Records are missing here: each book is compared from its next CLEAR."""
+        """Note that records are missing here: each book counts from its next CLEAR on."""
         self._next_seq = -1
 
     @property
     def agreed(self) -> int:
-        """Checksums with which the books agree."""
+        """Number of checksums with which the books agree."""
         return sum(each.agreed for kind in self._kinds for each in kind.checks.values())
 
     def wrong(self) -> Iterator[tuple[BookChecks, Place]]:
-        """Books that disagree with a checksum, and where they do first."""
+        """Books that disagree with a checksum, and the first place where they do."""
         for kind in self._kinds:
             for each in kind.checks.values():
                 if each.first is not None:
@@ -94,7 +94,7 @@ class StoredChecksums:
 
 
 class _Checks(abc.ABC, Generic[B]):
-    """The books of one kind; made when there is one to compare."""
+    """The books of one kind, made once there is one to compare."""
 
     on_orders = 0  # the flag of its CLEAR and CHECKSUM
     venues: Collection[str] = ()
@@ -110,7 +110,7 @@ class _Checks(abc.ABC, Generic[B]):
     def _agrees(self, books: B, record: np.void, instrument: Instrument) -> bool | None: ...
 
     def add(self, records: Records, table: InstrumentTable, path: str, offset: int) -> None:
-        """The records of one chunk."""
+        """Take the records of one chunk."""
         own = records["flags"] & Flag.ON_ORDERS == self.on_orders
         for ident in np.unique(records["instrument"][(records["kind"] == Kind.CLEAR) & own]).tolist():
             if ident not in self.checks and 1 <= ident <= len(table):

@@ -1,4 +1,4 @@
-"""Decoding the chunks of files, a few of which stay open meanwhile."""
+"""Decodes the chunks of files, and keeps a few files open meanwhile."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tickplant.writer.index import Damage, WhileReading, open_file
 Records = NDArray[np.void]
 
 OPEN_FILES: Final = 64
-"""A span may have more files than a process may have open."""
+"""A limit, since a span may have more files than a process may open."""
 
 
 class _Own(threading.local):
@@ -37,7 +37,7 @@ _OWN: Final = _Own()
 
 
 def own_decoder() -> ChunkDecoder:
-    """The decoder of this thread: to make one costs as much as a small chunk."""
+    """The decoder of this thread: making one costs as much as decoding a small chunk."""
     return _OWN.decoder
 
 
@@ -48,17 +48,17 @@ class Decode(Protocol[Found_co]):
     """A method of ChunkDecoder."""
 
     def __call__(self, buffer: bytes, /, *, path: Path, origin: int) -> tuple[Found_co, ChunkHeader, int]:
-        """What a chunk holds, its header, the offset behind it."""
+        """What a chunk holds, its header, and the offset after it."""
 
 
 class ColumnBlock(NamedTuple):
     """Columns of consecutive selected records of one producer, in stored order.
 
     Attributes:
-        schema: of the records.
-        producer: who recorded them.
-        rows: how many records; at least 1.
-        columns: by name, arrays of shape (rows,) and the dtype of that field of `DTYPES[schema]`, read-only to callers.
+        schema: schema of the records.
+        producer: the producer that recorded them.
+        rows: number of records, at least 1.
+        columns: by name, arrays of shape (rows,) and the dtype of the field in `DTYPES[schema]`, read-only to callers.
     """
 
     schema: Schema
@@ -68,7 +68,7 @@ class ColumnBlock(NamedTuple):
 
 
 class ChunkFiles:
-    """The files that one reading has open. A context manager."""
+    """The files that one reading keeps open. A context manager."""
 
     def __init__(self, while_reading: WhileReading) -> None:
         self._while_reading = while_reading
@@ -83,16 +83,16 @@ class ChunkFiles:
         self._close()
 
     def decode(self, chunk: Chunk, schema: Schema, decode: Decode[Found_co]) -> Found_co | Damage:
-        """What a chunk holds, or that it cannot be decoded. Raises StoreError where its file cannot be read."""
+        """What a chunk holds, or the Damage that prevents decoding. Raises StoreError if the file cannot be read."""
         path, entry = chunk
         offset, header = int(entry["offset"]), entry["header"]
         self._while_reading()
         try:
             data = os.pread(self._fd(path), int(header["length_bytes"]), offset)
             if data[: HEADER.itemsize] != header.tobytes():
-                why = "the index does not describe the chunk; remove the .tpx file, which is then made anew"
+                why = "the index does not describe the chunk; remove the .tpx file, which is then rebuilt"
                 raise DamageError(why, path=path, offset=offset)
-            if int(header["schema"]) != int(schema):  # numpy asks an enum for three things before it compares
+            if int(header["schema"]) != int(schema):  # comparing numpy with an enum costs three attribute look-ups
                 raise DamageError(f"the chunk holds no {schema.name.lower()} records", path=path, offset=offset)
             return decode(data, path=path, origin=offset)[0]
         except OSError as error:
@@ -116,7 +116,7 @@ class ChunkFiles:
 
 
 def in_order(parts: list[Records], schema: Schema) -> Records:
-    """Records of several chunks, by seq."""
+    """The records of several chunks, ordered by seq."""
     if len(parts) == 1:
         return parts[0]
     if not parts:
@@ -126,13 +126,13 @@ def in_order(parts: list[Records], schema: Schema) -> Records:
 
 
 def order_of(seq: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """The places of these seqs, shape (n,), in ascending order, equal ones in the order given."""
+    """The indices that sort these seqs, shape (n,), ascending and stable."""
     if not len(seq):
         return np.zeros(0, np.intp)
     low = seq.min()
     width = int(seq.max() - low) + 1
     if width <= 16 * len(seq):
-        # Most of a stripe: ten times as fast as sorting.
+        # Mostly dense, as in a stripe: ten times faster than sorting.
         places = np.full(width, -1, np.intp)
         places[seq - low] = np.arange(len(seq))
         order: NDArray[np.intp] = places[places >= 0]
@@ -142,7 +142,7 @@ def order_of(seq: NDArray[np.uint64]) -> NDArray[np.intp]:
 
 
 def within(records: Records, stretch: Stretch) -> Records:
-    """Those that are of the stretch."""
+    """The records that belong to the stretch."""
     if not stretch.cut:
         return records
     seq = records["seq"]
@@ -152,7 +152,7 @@ def within(records: Records, stretch: Stretch) -> Records:
 def selected_rows(
     columns: dict[str, NDArray[Any]], stretch: Stretch, selection: Selection
 ) -> dict[str, NDArray[Any]] | None:
-    """The wanted rows of a chunk's columns; None where there are none."""
+    """The wanted rows of a chunk's columns; None if no row is wanted."""
     wanted = selection.rows(columns)
     if stretch.cut:
         seq = columns["seq"]
@@ -160,11 +160,11 @@ def selected_rows(
         wanted = inside if wanted is None else wanted & inside
     if wanted is None:
         return columns
-    places = np.flatnonzero(wanted)  # once: a mask is counted for each column anew
+    places = np.flatnonzero(wanted)  # once, since numpy would count a mask again for each column
     if not len(places):
         return None
     start, end = int(places[0]), int(places[-1]) + 1
-    if end - start == len(places):  # of a range of times, mostly
+    if end - start == len(places):  # contiguous, as for most ranges of times
         return {name: column[start:end].copy() for name, column in columns.items()}
     return {name: column[places] for name, column in columns.items()}
 
@@ -172,7 +172,7 @@ def selected_rows(
 def record_of(
     decoder: ChunkDecoder, seq: int, buffer: bytes, /, *, path: Path, origin: int
 ) -> tuple[Records, ChunkHeader, int]:
-    """The record of this seq in a chunk, or none: all of a chunk is decoded only where it is there."""
+    """The record of this seq in a chunk, or no record. The whole chunk is decoded only if it holds the record."""
     columns, header, end = decoder.columns(buffer, names=("seq",), path=path, origin=origin)
     places = np.flatnonzero(columns["seq"] == np.uint64(seq))
     if not len(places):

@@ -1,8 +1,8 @@
-"""Compaction: finished journal files become spans of daily files, and are removed when they are not needed any more.
+"""Compaction: finished journal files become spans of daily files, and are removed once they are no longer needed.
 
-One process at a time, beside a plant that writes. Each span is made as a whole or not at all (`span_writer.py`), so a
-run that was killed is continued by the next one, and a run that finds nothing to do changes nothing. What is damaged
-stays in the journal, where `verify` names it.
+One process at a time compacts a store, even while a plant writes to it. Each span is made whole or not at all
+(`span_writer.py`), so the next run continues a killed one, and a run that finds nothing to do changes nothing. Damaged
+parts stay in the journal, where `verify` names them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tickplant.writer.index import Damage, index_path
 from tickplant.writer.journal import Files, journal_dir, make_folders, sync_path
 
 RESERVE_BYTES: Final = 64 << 20
-"""So much of a disk, beside what a span may take, a compaction leaves to the plant."""
+"""How much of a disk, besides the size of a span, a compaction leaves to the plant."""
 
 LOCK: Final = "lock"
 
@@ -48,29 +48,29 @@ class Compacted(msgspec.Struct):
     """What a run has done."""
 
     spans: int = 0  # written
-    records: int = 0  # in them
-    bytes: int = 0  # of their files
-    doubles: int = 0  # trades in them whose venue id another trade of the symbol has had
+    records: int = 0  # in those spans
+    bytes: int = 0  # size of their files
+    doubles: int = 0  # trades in them with the venue id of an earlier trade of the symbol
     journal_files: int = 0  # removed
     journal_bytes: int = 0
     removed: int = 0  # records removed by rules of retention
     removed_bytes: int = 0
-    damage: list[str] = []  # what stays in the journal for that
-    trouble: list[str] = []  # what could not be done; the next run tries again
+    damage: list[str] = []  # damaged parts, which stay in the journal
+    trouble: list[str] = []  # failures; the next run tries again
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """How a run goes about it."""
+    """The options of a run."""
 
-    open_days: bool = False  # also what is there of a day that is not over
-    keep_journal_ns: int = 0  # a journal file stays for so long after it was written
-    level: int = StoreConfig().compact_level  # of zstd: a day is written once, and no one waits for it
-    retention: tuple[RetentionConfig, ...] = ()  # rules, each applied once the days are compacted
+    open_days: bool = False  # also compact days that are not over, as far as they go
+    keep_journal_ns: int = 0  # how long a journal file stays after it was written
+    level: int = StoreConfig().compact_level  # zstd level: a day is written once, and nobody waits for it
+    retention: tuple[RetentionConfig, ...] = ()  # rules to apply once the days are compacted
 
 
 @contextlib.contextmanager
 def compaction_lock(data_dir: Path, files: Files) -> Iterator[None]:
-    """Be the one that compacts a store. Raises StoreError where another process does so."""
+    """Hold the lock of a store's compaction. Raises StoreError if another process holds it."""
     root = daily_root(data_dir)
     try:
         make_folders(root, files)
@@ -99,7 +99,7 @@ class Compaction:
         progress: Progress = lambda _: None,
         now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`beat` is called between any two pieces of work, and may raise to end the run; `progress` with records."""
+        """`beat` is called between pieces of work, and may raise to end the run; `progress` gets numbers of records."""
         self.done = Compacted()
         self._data_dir = data_dir
         self._policy = policy
@@ -111,7 +111,7 @@ class Compaction:
         self._decode = ChunkDecoder().decode
 
     def run(self) -> Compacted:
-        """Do what is to be done. Hold the lock. Raises StoreError where the store cannot be read at all."""
+        """Compact the store; the caller must hold the lock. Raises StoreError if the store cannot be read at all."""
         for schema in Schema:
             for producer in self._store.producers(schema):
                 try:
@@ -124,7 +124,7 @@ class Compaction:
         return self.done
 
     def removal(self) -> Removal:
-        """What removes daily files of the store."""
+        """The Removal for the store's daily files."""
         producers = {schema: self._store.producers(schema) for schema in Schema}
         level = self._policy.level
         return Removal(self._data_dir, producers, files=self._files, beat=self._beat, level=level)
@@ -155,7 +155,7 @@ class Compaction:
                     self._make(producer, schema, target, damaged)
                 except StoreError as error:
                     if len(damaged) > known:
-                        break  # once more, around the damage
+                        break  # plan again, around the damage
                     self.done.trouble.append(str(error))
             else:
                 return
@@ -186,7 +186,7 @@ class Compaction:
         return times
 
     def _is_sealed(self, path: Path) -> bool:
-        """Whether nobody writes the newest journal file, and what it holds is on disk."""
+        """Whether no process writes the newest journal file, and its contents are on disk."""
         index = self._store.indexes.of(path)
         sync_path(path, self._files)
         fd = self._files.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
@@ -199,7 +199,7 @@ class Compaction:
             os.close(fd)
 
     def _is_whole(self, segment: Segment) -> bool:
-        """Whether a span has all its records: what was removed cannot be joined with others."""
+        """Whether a span still has all its records: only such a span can be joined with others."""
         manifest = self._store.indexes.manifest_of(segment)
         return manifest is not None and not any(file.removed for file in manifest.files)
 
@@ -224,7 +224,7 @@ class Compaction:
                     self.done.damage += map(str, wounds)
                     raise StoreError(wounds[0].reason, path=wounds[0].path)
                 if not parts:
-                    continue  # bytes between two chunks that are none: they stay where they are
+                    continue  # bytes between two chunks that are not a chunk: they stay where they are
                 records = in_order([within(part, stretch) for part in parts], schema)
                 writer.add(records, stretch.epoch)
                 self._progress(len(records))
@@ -242,7 +242,7 @@ class Compaction:
         self.done.doubles += sum(file.doubles for file in manifest.files)
 
     def _check_room(self, asked: Range) -> None:
-        """A plant that records comes first: never be the one that fills its disk. Raises StoreError."""
+        """Never fill the disk of a plant that records. Raises StoreError if room is short."""
         needed = sum(
             int(chunk.entry["header"]["length_bytes"])
             for stretch in self._store.stretches(asked)
@@ -257,10 +257,10 @@ class Compaction:
     # ------------------------------------------------------------------------------------------------ removal
 
     def _clean(self, producer: str, schema: Schema) -> None:
-        """Remove what a run that was killed has left."""
+        """Remove the remains of a killed run."""
         directory = daily_dir(self._data_dir, producer, schema)
         if directory.is_dir():
-            # What was renamed last, before a kill, is there; that it stays there after a power cut is not said yet.
+            # After a kill, the last rename has happened, but may not survive a power cut yet.
             sync_path(directory, self._files, os.O_RDONLY | os.O_DIRECTORY)
             for path in sorted(directory.iterdir()):
                 if path.name.endswith((NEW, OLD)):
@@ -272,13 +272,13 @@ class Compaction:
                 self._files.remove(path)
 
     def _remove_journal(self, producer: str, schema: Schema) -> None:
-        """Remove journal files whose records all are in daily files, but never the newest: it says what comes next."""
+        """Remove journal files whose records are all in daily files, but never the newest: it gives the next seq."""
         paths = self._store.files(producer, schema)
         if len(paths) < 2:
             return
         segments = self._store.segments(producer, schema)
         needed: set[Path] = set()
-        doubtful: list[tuple[int, int]] = []  # seqs of spans that are damaged
+        doubtful: list[tuple[int, int]] = []  # seqs of damaged spans
         for place, segment in enumerate(segments):
             contents = self._store.indexes.contents(segments, place)
             if segment.span is not None and contents.wounds:

@@ -1,9 +1,9 @@
 """The compactor: a process of a plant that compacts its store once, and ends.
 
-`python -m tickplant.store.compactor`, its stdin being a job_specs.CompactSpec; the supervisor starts one every
-`compact_every_s`. It must not disturb the recording: it has the lowest priority, one stripe of records in memory, and
-leaves room on the disk. Exits 0 when it has done what there was to do, or was stopped; 1 with a sentence where
-something could not be done, which the next one tries again.
+`python -m tickplant.store.compactor` reads a job_specs.CompactSpec from stdin; the supervisor starts one every
+`compact_every_s`. A compactor must not disturb the recording: it runs at the lowest priority, holds one stripe of
+records in memory, and leaves room on the disk. It exits 0 when the work is done, or when it was stopped. If something
+could not be done, it prints a sentence and exits 1; the next compactor tries again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HOUR_NS: Final = 3600 * 10**9
 
 
 def policy_of(config: StoreConfig, retention: Mapping[str, RetentionConfig]) -> Policy:
-    """How a configuration wants it."""
+    """The policy that a configuration asks for."""
     return Policy(
         open_days=config.open_days,
         keep_journal_ns=config.keep_journal_h * HOUR_NS,
@@ -54,7 +54,7 @@ class CompactorProcess:
         )
 
     def run(self) -> None:
-        """Compact. Raises TickplantError where something could not be done."""
+        """Compact the store. Raises TickplantError if something could not be done."""
         self._loop.hello()
         files = Files()
         with contextlib.suppress(Stopped), compaction_lock(self._data_dir, files):
@@ -75,7 +75,7 @@ class CompactorProcess:
 
 
 def warm_up() -> None:
-    """Compile or load the kernels of such a process."""
+    """Compile the kernels of a compactor, or load them from the cache."""
     warm_up_codec()
 
 

@@ -1,9 +1,9 @@
-"""What is stored of each symbol and day, and what is not: the rows of `Store.coverage`.
+"""What is stored for each symbol and day, and what is not: the rows of `Store.coverage`.
 
-A day is one of UTC, by receive time. What the venue or the plant lost is in the data as a GAP; what the store lost is
-a hole in the seqs of a producer, or damage, and belongs to nobody in particular: so to each symbol that the producer
-recorded. A day between the first and the last one of a symbol, of which nothing is stored, is missing; one whose
-records retention has removed is removed.
+Days are UTC days, by receive time. Losses of the venue or the plant are in the data as GAPs. Losses of the store are
+holes in a producer's seqs, or damage; since these name no symbol, they count for each symbol that the producer
+recorded. A day without stored records, between the first and the last day of a symbol, is missing, or removed if
+retention has removed its records.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # the reader offers this as a method
     from tickplant.store.reader import Store
 
 CAUSES: Final = {int(cause): cause.name.lower() for cause in GapCause}
-"""Names of causes by the number in `price` of a GAP."""
+"""The name of each cause, by the number in `price` of a GAP."""
 
 _LOST: Final = CAUSES[GapCause.DAMAGE]
 _COLUMNS: Final = ("ts_recv", "instrument", "kind", "price", "size", "flags")
@@ -41,11 +41,11 @@ class CoverageGap(msgspec.Struct, omit_defaults=True):
     """Gaps of one cause and stream on one day."""
 
     cause: str
-    stream: str  # trade, book, a combination such as trade+quote; or all, where nobody knows
+    stream: str  # trade, book, a combination such as trade+quote; or all, if unknown
     gaps: int = 0
     missing: int = 0  # records known to be missing
-    unknown: int = 0  # gaps of which nobody knows how many records are missing
-    length_ns: int = 0  # sum, on this day; a gap is from the last data before it to its record
+    unknown: int = 0  # gaps with an unknown number of missing records
+    length_ns: int = 0  # total on this day; a gap lasts from the last data before it to its record
 
 
 class CoverageRow(msgspec.Struct):
@@ -55,11 +55,11 @@ class CoverageRow(msgspec.Struct):
     symbol: str
     day: str  # 2026-03-01
     state: State
-    records: int = 0  # of data: neither GAP nor STATUS
-    first_ns: int = 0  # receive times of the first and last of them; 0 where there is none
+    records: int = 0  # of data, so neither GAP nor STATUS
+    first_ns: int = 0  # receive times of the first and last of these records; 0 if there are none
     last_ns: int = 0
     gaps: list[CoverageGap] = []
-    removed: int = 0  # records that retention has removed: all of them where the state is removed
+    removed: int = 0  # records that retention has removed: all of them if the state is removed
 
 
 class RemovedSummary(msgspec.Struct, frozen=True):
@@ -70,11 +70,11 @@ class RemovedSummary(msgspec.Struct, frozen=True):
     day: str  # UTC
     schema: str
     records: int
-    channels: tuple[str, ...]  # only those of these channels; none: all of them
+    channels: tuple[str, ...]  # the channels whose records were removed; empty: all
 
 
 class _Gap(NamedTuple):
-    """One of them, in nanoseconds of receive time."""
+    """One gap; times are receive times in ns."""
 
     cause: str
     stream: str
@@ -84,7 +84,7 @@ class _Gap(NamedTuple):
 
 
 class _Symbol:
-    """What is known of one symbol so far."""
+    """What is known about one symbol so far."""
 
     def __init__(self) -> None:
         self.days: dict[int, tuple[int, int, int]] = {}  # records, first and last time
@@ -92,12 +92,12 @@ class _Symbol:
         self.removed: dict[int, int] = {}  # records that retention has removed
 
     def count(self, day: int, records: int, first_ns: int, last_ns: int) -> None:
-        """So many records of data are stored of a day."""
+        """Count stored data records of a day."""
         known, first, last = self.days.get(day, (0, _NEVER, 0))
         self.days[day] = known + records, min(first, first_ns), max(last, last_ns)
 
     def add(self, gap: _Gap) -> None:
-        """Count a gap on each day that it is of: as missing what it says on the last one."""
+        """Count a gap on each day that it touches, and its missing records on the last one."""
         last = gap.end_ns // DAY_NS
         for day in range(min(gap.start_ns // DAY_NS, last), last + 1):
             of_day = self.gaps.setdefault(day, {})
@@ -112,7 +112,7 @@ class _Symbol:
 def coverage(
     store: Store, venue: str = "", symbol: str = "", *, start_ns: int | None = None, end_ns: int | None = None
 ) -> list[CoverageRow]:
-    """The rows, as `Store.coverage` describes them; `store` reports its damage to `on_damage` while this reads."""
+    """The rows that `Store.coverage` describes. While this runs, it replaces the store's `on_damage`."""
     rows = [
         row
         for row in store.instruments
@@ -160,7 +160,7 @@ def _rows(venue: str, symbol: str, known: _Symbol) -> Iterator[CoverageRow]:
 
 
 def removed_on_purpose(store: Store, *schemas: Schema) -> list[RemovedSummary]:
-    """What retention has removed, by day; of all schemas where none is named. Raises StoreError."""
+    """The records that retention has removed, by day; of all schemas if none is named. Raises StoreError."""
     found = [
         RemovedSummary(file.venue, file.symbol, manifest.day, schema.name.lower(), file.removed, file.removed_channels)
         for schema in schemas or Schema
@@ -176,7 +176,7 @@ def removed_on_purpose(store: Store, *schemas: Schema) -> list[RemovedSummary]:
 def _of_producer(
     store: Store, producer: str, selection: Selection
 ) -> Iterator[tuple[int, _Gap | tuple[int, int, int, int]]]:
-    """By instrument id: the gaps, and of each part of the journal the day, records, first and last time."""
+    """By instrument id: each gap, and for each block of records the day, their number, first and last time."""
     latest: dict[int, int] = {}  # receive time of the last data
     for block in store.blocks(producer, Schema.TICK, selection, _COLUMNS):
         columns = block.columns
@@ -196,7 +196,7 @@ def _of_producer(
 
 
 def _counts(ids: NDArray[Any], times: NDArray[np.int64]) -> Iterator[tuple[int, int, int, int, int]]:
-    """Instrument, day, records, first and last time."""
+    """Instrument, day, number of records, first and last time."""
     days = times // DAY_NS
     for day in np.unique(days).tolist():
         chosen = days == day
@@ -210,7 +210,7 @@ def _counts(ids: NDArray[Any], times: NDArray[np.int64]) -> Iterator[tuple[int, 
 
 
 def _lost(store: Store, producer: str, damaged: list[Damage]) -> Iterator[_Gap]:
-    """Stretches of a producer's seqs that are not stored, or not readable, as gaps of all that it recorded."""
+    """Stretches of a producer's seqs that are not stored or not readable, as gaps of everything that it recorded."""
     end: _Stored | None = None
     for part in _stored(store, producer, {damage.first_seq for damage in damaged}):
         if end is not None and (missing := part.first_seq - end.last_seq - 1) > 0:
@@ -227,13 +227,13 @@ def _lost(store: Store, producer: str, damaged: list[Damage]) -> Iterator[_Gap]:
 
 
 class _Stored(NamedTuple):
-    """Seqs that are stored without a hole, and their receive times."""
+    """Contiguous stored seqs, and their receive times."""
 
     first_seq: int
     last_seq: int
     first_ns: int
     last_ns: int
-    is_span: bool = False  # daily files: what retention has removed of them was removed on purpose
+    is_span: bool = False  # daily files, from which retention may have removed records on purpose
 
 
 def _stored(store: Store, producer: str, unreadable: set[int | None]) -> Iterator[_Stored]:
@@ -244,7 +244,7 @@ def _stored(store: Store, producer: str, unreadable: set[int | None]) -> Iterato
         if segment.span is not None and segment.last_seq is not None:
             if len(headers):
                 times = int(headers["ts_recv_min"].min()), int(headers["ts_recv_max"].max())
-            else:  # retention has removed all of it
+            else:  # retention has removed all records
                 times = day_start_ns(segment.span.day), day_start_ns(segment.span.day) + DAY_NS - 1
             yield _Stored(segment.first_seq, segment.last_seq, *times, is_span=True)
             continue

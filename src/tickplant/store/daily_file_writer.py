@@ -1,7 +1,7 @@
-"""Writing one daily file: its chunks, and the index beside them, read back and compared before anybody relies on it.
+"""Writes one daily file, that is, its chunks and their index, and reads it back before anything relies on it.
 
-Whoever writes a daily file does so here, a compaction as well as a rule of retention that leaves a part of a file: so
-every daily file has an index that knows the bounds of its chunks.
+All daily files are written here, both by compaction and by a rule of retention that keeps part of a file. So every
+daily file has an index with the bounds of its chunks.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ from tickplant.writer.journal import Files, sync_path
 Records = NDArray[np.void]
 
 CHUNK_ROWS: Final = 1 << 15
-"""A range of times decodes a chunk or two: it costs two thirds of one with twice as many, and files are 2% larger."""
+"""A query for a range of times decodes a chunk or two. Compared with chunks of twice as many rows, it costs two thirds,
+and files are 2% larger."""
 
 DOUBLES_WINDOW: Final = 1 << 20
-"""A trade is a double where its venue id is among the greatest so many of the symbol's trades before it."""
+"""A trade is a double if its venue id is among this many greatest ids of the symbol's earlier trades."""
 
 
 class DailyFileWriter:
-    """Writes a file that no manifest names yet: `append` its records, then `finish`; or `remove` what is there."""
+    """Writes a file that no manifest names yet: `append` its records, then `finish`; or `remove` it."""
 
     def __init__(
         self,
@@ -47,16 +48,16 @@ class DailyFileWriter:
         files: Files,
         beat: Callable[[], None],
     ) -> None:
-        """Nothing is written yet.
+        """Prepare to write; nothing is written yet.
 
         Args:
-            path: of the file.
-            schema: of the records.
-            span: first and last seq that it may hold.
-            producer: `producer_id` of whose records these are.
-            level: of zstd.
-            files: how the disk is touched.
-            beat: called between any two pieces of work.
+            path: the file.
+            schema: schema of the records.
+            span: first and last seq that the file may hold.
+            producer: `producer_id` of the records' producer.
+            level: zstd level.
+            files: the disk operations.
+            beat: called between pieces of work.
         """
         self.path = path
         self.rows = self.bytes = 0
@@ -69,7 +70,7 @@ class DailyFileWriter:
         self._bounds: list[Bounds] = []
 
     def append(self, records: Records, epoch: int) -> None:
-        """Write records, shape (n,), dtype of the schema, none of them of two stripes. Raises OSError."""
+        """Write records, shape (n,), of the schema's dtype, all from one stripe. Raises OSError."""
         chunks: list[bytes] = []
         for start in range(0, len(records), CHUNK_ROWS):
             self._beat()
@@ -88,9 +89,9 @@ class DailyFileWriter:
         self._ts_recv_max = max(self._ts_recv_max, int(records["ts_recv"].max()))
 
     def finish(self, venue: str, symbol: str, instruments: tuple[int, ...]) -> DailyFile:
-        """Write the index, make the file durable, read it back: what the manifest says of it.
+        """Write the index, make the file durable, and read it back; returns the file's entry for the manifest.
 
-        Raises StoreError where the file does not hold what went in, OSError.
+        Raises StoreError if the file does not hold the records appended, OSError.
         """
         entries = make_entries(self._chunks, self._bounds)
         write_file(index_path(self.path), entries.tobytes(), self._disk, os.O_TRUNC)
@@ -109,12 +110,12 @@ class DailyFileWriter:
         )
 
     def remove(self) -> None:
-        """Remove what is there of the file. Raises OSError."""
+        """Remove the file, as far as it exists. Raises OSError."""
         self._disk.remove(self.path)
         self._disk.remove(index_path(self.path))
 
     def _read_back(self) -> int:
-        """How many doubles the file holds. Raises StoreError where it does not read as it was written."""
+        """Read the file back; returns its number of doubles. Raises StoreError if it differs from what was written."""
         index = load_index(self.path, use_index=False, while_reading=self._beat, within=self._span)
         decoder, doubles = ChunkDecoder(), Doubles()
         rows = checksum = 0
@@ -133,9 +134,9 @@ class DailyFileWriter:
 
 
 class Doubles:
-    """Counts the trades of one file whose venue id another trade has had: a backfill that was stored twice, say.
+    """Counts the trades of one file that repeat the venue id of another trade, as in a backfill that was stored twice.
 
-    They are kept: each record has its seq, and a reader may drop by venue id what it does not want.
+    Doubles are kept: each record has its seq, and a reader may drop the unwanted ones by venue id.
     """
 
     def __init__(self) -> None:
@@ -143,7 +144,7 @@ class Doubles:
         self._seen: dict[tuple[int, bool], NDArray[np.uint64]] = {}
 
     def add(self, records: Records) -> None:
-        """The next ticks of the file."""
+        """Take the next ticks of the file."""
         amended = records["flags"] & np.uint16(TradeFlag.CORRECTION | TradeFlag.CANCELLED) != 0
         trades = records[(records["kind"] == Kind.TRADE) & ~amended & (records["venue_seq"] != 0)]
         aggregate = trades["flags"] & np.uint16(Flag.AGGREGATE) != 0
@@ -165,7 +166,7 @@ class Doubles:
 
 
 def write_file(path: Path, data: bytes, files: Files, flags: int) -> None:
-    """Write bytes to a file, which is made where it is missing. Raises OSError."""
+    """Write bytes to a file, created if missing. Raises OSError."""
     fd = files.open(path, os.O_WRONLY | os.O_CREAT | flags)
     try:
         left = memoryview(data)

@@ -1,18 +1,18 @@
-"""Daily files: what lies in `<data>/daily`, under which names, and the manifests that say what it holds.
+"""Daily files: what `<data>/daily` contains, the names of its files, and the manifests that describe their contents.
 
     DATA/daily/PRODUCER/SCHEMA/FIRST-LAST.DAY/manifest.json          what the span holds: see `Manifest`
                                               VENUE.SYMBOL.tpd       chunks, one after another, as in a journal
                                               VENUE.SYMBOL.tpx       their index: a cache
                                FIRST-LAST.DAY.new/                   a span that is being written
-                               FIRST-LAST.DAY.old/                   one that is being removed
+                               FIRST-LAST.DAY.old/                   a span that is being removed
 
-A *span* is all records of one producer and schema from one seq to another, both in the name of its folder, without a
-hole: what one day's journal files held. Each symbol has a file of its own in it, with the records in the order of
-their seqs. The folder gets its name when everything in it is on disk: that rename is the commit. So a span is there
-as a whole or not at all, and the folder's name alone says which seqs need no journal any more.
+A *span* is all records of one producer and schema from one seq to another, without a hole: the contents of one day's
+journal files. The name of its folder gives both seqs. In the folder, each symbol has a file of its own, with records in
+the order of their seqs. The folder gets its final name once everything in it is on disk: that rename is the commit. So
+a span is there as a whole or not at all, and the name alone tells which seqs no longer need the journal.
 
-A *stripe* is what was written at once: consecutive seqs, whose chunks are in the files of their symbols. No chunk
-reaches over the end of a stripe, so all records from one seq to another come back in order with one stripe in memory.
+A *stripe* is a run of consecutive seqs that were written together; its chunks are in the files of their symbols. No
+chunk extends beyond a stripe, so all records from one seq to another can be read in order with one stripe in memory.
 """
 
 from __future__ import annotations
@@ -49,23 +49,23 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 class DailyFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The records of one symbol in a span."""
 
-    name: str  # of the file in the folder of the span
+    name: str  # of the file, in the folder of the span
     venue: str
     symbol: str
     instruments: tuple[Count, ...]  # ids of the symbol
     rows: Count  # records in the file
-    bytes: Count  # of the file; 0: there is none, since all its records have been removed
+    bytes: Count  # size of the file; 0: there is no file, since all its records have been removed
     checksum: Count  # CRC-32 of the records, as `DTYPES[schema]`, one after another
     ts_recv_min: int = 0
     ts_recv_max: int = 0
-    doubles: Count = 0  # trades whose venue id another trade of the symbol has had: kept, and counted here
+    doubles: Count = 0  # trades that repeat a venue id of the symbol: they are kept, and counted here
     removed: Count = 0  # records removed on purpose
-    removed_channels: tuple[str, ...] = ()  # those of these channels; none: all of them
-    exported: bool = False  # a rule of retention may ask for this
+    removed_channels: tuple[str, ...] = ()  # the channels whose records were removed; empty: all
+    exported: bool = False  # a rule of retention may require this
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a span holds. `rows` and `removed` of its files add up to its seqs."""
+    """What a span holds. `rows` and `removed` of its files add up to its number of seqs."""
 
     version: int = VERSION
     producer: str
@@ -78,7 +78,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Span(NamedTuple):
-    """The folder of a span, by its name alone."""
+    """A span, as the name of its folder describes it."""
 
     first_seq: int
     last_seq: int
@@ -107,7 +107,7 @@ def span_name(first_seq: int, last_seq: int, day: str) -> str:
 
 
 def file_name(venue: str, symbol: str) -> str:
-    """Name of a symbol's file: what no file name can hold is percent-encoded, what is too long is cut and hashed."""
+    """Name of a symbol's file: characters that no file name can hold are percent-encoded, long names cut and hashed."""
     return f"{_part(venue)}.{_part(symbol)}{DAILY_SUFFIX}"
 
 
@@ -124,12 +124,12 @@ def day_of(time_ns: int) -> str:
 
 
 def day_start_ns(day: str) -> int:
-    """When a UTC day begins, nanoseconds since 1970."""
+    """The start of a UTC day, nanoseconds since the epoch."""
     return (date.fromisoformat(day) - date(1970, 1, 1)).days * DAY_NS
 
 
 def parse_span(path: Path) -> Span | None:
-    """The span that a folder's name says; None where that is no name of one."""
+    """The span that a folder's name describes; None for any other name."""
     found = _FOLDER.match(path.name)
     if found is None:
         return None
@@ -142,9 +142,9 @@ def parse_span(path: Path) -> Span | None:
 
 
 def spans(directory: Path) -> list[Span]:
-    """The spans of one producer and schema, by their first seq; one that another one contains counts no more.
+    """The spans of one producer and schema, by first seq, without those that another span contains.
 
-    That one is what a compaction has joined with others, and was killed before it removed it.
+    A contained span is left over from a compaction that joined it with others, and was killed before removing it.
     """
     try:
         found = [span for path in directory.iterdir() if (span := parse_span(path))]
@@ -160,22 +160,22 @@ def spans(directory: Path) -> list[Span]:
 
 
 def superseded(directory: Path) -> list[Span]:
-    """Spans that others contain."""
+    """The spans that other spans contain."""
     kept = {span.path for span in spans(directory)}
     return [span for path in directory.iterdir() if (span := parse_span(path)) and path not in kept]
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The file."""
+    """The contents of the manifest's file."""
     body = msgspec.json.encode(manifest)
     return msgspec.json.encode(_Sealed(f"{zlib.crc32(body):08x}", msgspec.Raw(body))) + b"\n"
 
 
 def read_manifest(span: Span) -> Manifest:
-    """What a span holds.
+    """The manifest of a span.
 
-    Raises DamageError where its manifest is missing or damaged, StoreError where it cannot be read: with a
-    FileNotFoundError as its cause where the whole folder is gone, since the span was joined with others meanwhile.
+    Raises DamageError if the manifest is missing or damaged, StoreError if it cannot be read. If the whole folder is
+    gone, since the span was joined with others meanwhile, the cause of the StoreError is a FileNotFoundError.
     """
     path = span.path / MANIFEST
     try:
@@ -206,7 +206,7 @@ class _Version(msgspec.Struct):
 
 
 def _check(manifest: Manifest, span: Span) -> None:
-    """The checksum is one against accidents: what a manifest says must be possible as well. Raises ValueError."""
+    """Check that a manifest is plausible, since its checksum guards only against accidents. Raises ValueError."""
     if (manifest.first_seq, manifest.last_seq, manifest.day) != (span.first_seq, span.last_seq, span.day):
         raise ValueError("it belongs to another folder")
     stripes = manifest.stripes
@@ -216,7 +216,7 @@ def _check(manifest: Manifest, span: Span) -> None:
         raise ValueError("its stripes are out of order")
     names = [file.name for file in manifest.files]
     if len(set(names)) < len(names) or not all(_is_file(name) for name in names):
-        raise ValueError("it names a file as none is called")
+        raise ValueError("it names a file that no span has")
     if sum(file.rows + file.removed for file in manifest.files) != span.last_seq - span.first_seq + 1:
         raise ValueError("its files do not hold as many records as the span")
 
@@ -226,7 +226,7 @@ def _is_file(name: str) -> bool:
 
 
 def files_of(manifest: Manifest, ids: Iterable[int] | None) -> list[DailyFile]:
-    """The files that may hold records of these instruments; None: of any."""
+    """The files that may hold records of these instruments; None: of any instrument."""
     wanted = None if ids is None else frozenset(ids)
     return [
         file for file in manifest.files if file.bytes and (wanted is None or not wanted.isdisjoint(file.instruments))

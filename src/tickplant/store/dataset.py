@@ -1,7 +1,7 @@
-"""A table of a store as a data set of Arrow: what DuckDB and polars read, columns and predicates pushed down.
+"""A table of a store as an Arrow data set, which DuckDB and polars read with columns and predicates pushed down.
 
-Each scan is one stream of batches, made by whoever pulls them: there is no thread that reads ahead, so a scan that is
-left half-way (LIMIT, an interpreter that ends) leaves nothing behind that would run on.
+Each scan is one stream of batches, made as the reader pulls them. No thread reads ahead, so a scan that is abandoned
+half-way (LIMIT, interpreter shutdown) leaves nothing running.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from tickplant.store.pruning import Expression
 from tickplant.store.rows import Rows
 
 Ask = Callable[[Sequence[str] | None, Expression | None], Rows]
-"""The rows of a table with these columns, for which this expression is true."""
+"""Returns the rows of a table for which this expression is true, with these columns."""
 
 
 class StoreDataset(ds.InMemoryDataset):  # type: ignore[misc]  # pyarrow has no types
-    """What `ask` gives, with the schema of all columns."""
+    """A data set over the rows that `ask` returns, with the schema of all columns."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -33,7 +33,7 @@ class StoreDataset(ds.InMemoryDataset):  # type: ignore[misc]  # pyarrow has no 
         filter: Expression | None = None,  # noqa: A002  # the name that callers use
         **_: Any,
     ) -> StoreScan:
-        """A scan of these columns, whatever else is asked for: batches have the size that they have."""
+        """A scan of these columns. Other options are ignored: the store decides the size of batches."""
         return StoreScan(self._ask(columns, filter))
 
     def to_batches(self, **how: Any) -> Iterator[pa.RecordBatch]:
@@ -41,29 +41,29 @@ class StoreDataset(ds.InMemoryDataset):  # type: ignore[misc]  # pyarrow has no 
         return self.scanner(**how).to_batches()
 
     def to_table(self, **how: Any) -> pa.Table:
-        """All of a scan."""
+        """All rows of a scan."""
         return self.scanner(**how).to_table()
 
 
 class StoreScan:
-    """In place of `pyarrow.dataset.Scanner`: as much of it as readers use."""
+    """Stands in for `pyarrow.dataset.Scanner`, with the methods that readers use."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
 
     @property
     def projected_schema(self) -> pa.Schema:
-        """Of the batches."""
+        """The schema of the batches."""
         return self._rows.schema
 
     def to_batches(self) -> Iterator[pa.RecordBatch]:
-        """Batch by batch."""
+        """The rows, batch by batch."""
         return self._rows.batches()
 
     def to_reader(self) -> pa.RecordBatchReader:
-        """As a stream."""
+        """The rows as a stream."""
         return self._rows.reader()
 
     def to_table(self) -> pa.Table:
-        """At once."""
+        """All rows at once."""
         return self._rows.arrow()

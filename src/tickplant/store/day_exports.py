@@ -1,10 +1,10 @@
-"""A store as files of a form that others read: one for each symbol, sort of data and day of UTC by receive time.
+"""Exports a store to files in another format: one for each symbol, sort of data and UTC day by receive time.
 
-    FOLDER/NAME                  as the form names it
-    FOLDER/_tickplant/NAME.json  what it was made from
+    FOLDER/NAME                  the file, named by the form
+    FOLDER/_tickplant/NAME.json  a note of what it was made from
 
-A file appears under its name whole or not at all, and its note after it: a run that was killed goes on behind the last
-note, and a day whose records have become more is written again.
+A file appears under its name whole or not at all, and its note after it. So the run after a killed one continues after
+the last note, and a day that has gained records is written again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Records = NDArray[np.void]
 
 
 class Content(NamedTuple):
-    """A file to be: of which records it is made."""
+    """The records of one file to be written."""
 
     sort: str
     rows: list[Instrument]  # of one symbol, oldest first
@@ -41,27 +41,27 @@ class Content(NamedTuple):
 
     @property
     def venue(self) -> str:
-        """Of the symbol."""
+        """Venue of the symbol."""
         return self.rows[0].venue
 
     @property
     def symbol(self) -> str:
-        """Of all rows."""
+        """The symbol of all rows."""
         return self.rows[0].symbol
 
     @property
     def date(self) -> str:
-        """2024-08-08."""
+        """The day as text: `2024-08-08`."""
         return str(np.datetime64(self.day, "D"))
 
     @property
     def selection(self) -> Selection:
-        """Its records."""
+        """The selection of its records."""
         ids = frozenset(row.id for row in self.rows)
         return Selection(ids=ids, kinds=self.kinds, start_ns=self.day * DAY_NS, end_ns=(self.day + 1) * DAY_NS)
 
     def records(self, store: Store) -> Iterator[tuple[Instrument, Records]]:
-        """In stored order, those of several processes merged by receive time; each array of one of the instruments."""
+        """Records in stored order, several producers merged by receive time; each array is of one instrument."""
         by_id = {row.id: row for row in self.rows}
         asked = self.selection
         for records in store.query(
@@ -73,26 +73,26 @@ class Content(NamedTuple):
 
 
 class Form(Protocol):
-    """A form of files.
+    """A format of files.
 
     Attributes:
-        sorts: by name, the schema and the kinds of its records.
-        left_out: counts by reason of what the form has no words for.
+        sorts: the sorts of data by name, each with the schema and the kinds of its records.
+        left_out: counts, by reason, of records that the format cannot express.
     """
 
     sorts: dict[str, tuple[Schema, frozenset[Kind] | None]]
     left_out: Counter[str]
 
     def name(self, content: Content) -> str:
-        """Of the file."""
+        """Name of the file."""
         ...
 
     def open(self, file: IO[bytes], content: Content) -> contextlib.AbstractContextManager[IO[bytes]]:
-        """What compresses into a file, and begins it."""
+        """A compressing writer to the file, with the beginning of the file already written."""
         ...
 
     def parts(self, store: Store, content: Content) -> Iterator[tuple[bytes | memoryview, int]]:
-        """Bytes, and how many records they are of; nothing where there is to be no file. Raises StoreError."""
+        """Bytes, each with the number of records that they hold; none if there should be no file. Raises StoreError."""
         ...
 
 
@@ -108,22 +108,22 @@ def export_days(
     end_ns: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Write what is stored, or what is new of it; returns how many records were written.
+    """Export the days that are new or have changed; returns how many records were written.
 
     Args:
-        store: to read.
-        folder: made where it is missing.
-        form: of the files.
-        sorts: of `Form.sorts`; all where none is named.
-        venue: only of this one.
-        symbol: only this one.
+        store: the store to read.
+        folder: created if missing.
+        form: the format of the files.
+        sorts: some of `Form.sorts`; all if none is named.
+        venue: only symbols of this venue.
+        symbol: only this symbol.
         start_ns: first receive time; whole days are written.
         end_ns: last receive time, exclusive.
-        progress: called with the records written so far.
+        progress: called with the number of records written so far.
 
     Raises:
-        StoreError: the folder cannot be written, or the form cannot hold a record.
-        DamageError: of the store.
+        StoreError: the folder cannot be written, or the format cannot hold a record.
+        DamageError: the store is damaged.
     """
     symbols: dict[tuple[str, str], list[Instrument]] = {}
     for row in store.select(venue, symbol):
@@ -150,7 +150,7 @@ def export_days(
 def _write(
     store: Store, path: Path, form: Form, content: Content, records: int, progress: Callable[[int], None]
 ) -> int:
-    """Write one file, if there is anything for it, behind so many records; returns how many they are then."""
+    """Write one file, unless it would be empty. `records` counts those written before; returns the new count."""
     with contextlib.ExitStack() as resources:
         file: IO[bytes] | None = None
         for text, count in form.parts(store, content):

@@ -1,9 +1,10 @@
 """Which day a record belongs to, and which seqs of a producer become one span of daily files.
 
-A record belongs to the UTC day of its receipt, as the day runs in the order of recording: it goes on with the first
-record received after its end, and what comes behind that, received before midnight, stays with the new day (a snapshot
-waits for the diffs before it). It goes back only where a whole chunk of the journal was received more than an hour
-before it began: an older recording that was ingested later, or a clock that was set back. That is a span of its own.
+A record belongs to the UTC day of its receipt, with days counted in the order of recording. The first record received
+after the end of a day starts the next day. Later records that were received before midnight stay with the new day: a
+snapshot, for example, waits for the diffs before it. The day goes back only if a whole chunk of the journal was
+received more than an hour before the day began. That is an older recording that was ingested later, or a clock that was
+set back, and becomes a span of its own.
 """
 
 from __future__ import annotations
@@ -19,33 +20,33 @@ from tickplant.store.daily_files import DAY_NS, day_of, day_start_ns
 from tickplant.store.segments import Segment, Stretch
 
 LATE_NS: Final = 3600 * 10**9
-"""So long before a day a record may have been received that belongs to it; so long after its end a day is over."""
+"""How long before a day a record of that day may have been received, and how long after its end a day is over."""
 
 
 class Part(NamedTuple):
-    """Seqs of one day, without a hole."""
+    """Contiguous seqs of one day."""
 
     first_seq: int
     last_seq: int
     day: str
-    segment: Segment | None = None  # the span of daily files that has them; None: the journal has them
+    segment: Segment | None = None  # the span of daily files that holds them; None: the journal holds them
 
 
 class Target(NamedTuple):
-    """A span to be made."""
+    """A span to be written."""
 
     first_seq: int
     last_seq: int
     day: str
-    joined: tuple[Segment, ...] = ()  # spans that it takes the place of
+    joined: tuple[Segment, ...] = ()  # spans that it replaces
 
 
 def parts_of(sources: Iterable[Segment | Stretch], times_of: Callable[[Stretch], NDArray[np.int64]]) -> list[Part]:
-    """The parts of what is stored of a producer.
+    """Divide a producer's stored seqs into parts.
 
     Args:
         sources: spans of daily files, and stretches of the journal of one chunk each, in order.
-        times_of: the receive times of a stretch; asked for where its header does not tell the day.
+        times_of: returns the receive times of a stretch; called only if its header does not tell the day.
     """
     parts: list[Part] = []
     for source in sources:
@@ -82,9 +83,9 @@ def _extend(parts: list[Part], first: int, last: int, day: str) -> None:
 
 
 def targets(parts: list[Part], now_ns: int, *, open_days: bool, may_join: Callable[[Segment], bool]) -> list[Target]:
-    """What is to be made of parts: a span of each day that is over, and what a day has in several joined.
+    """The spans to write: one for each day that is over, which joins the parts of that day.
 
-    With `open_days` also of a day that is not over: a span of what is there by now.
+    With `open_days`, also a span of the records so far of a day that is not over.
     """
     groups: list[list[Part]] = []
     for part in parts:

@@ -1,13 +1,13 @@
 """DBN files, version 3, zstd, as Databento's libraries read them: VENUE-DAY.SCHEMA.SYMBOL.dbn.zst.
 
-    mbo        orders with the trades between, where the venue names each order
+    mbo        orders, with the trades between them, if the venue names each order
     trades     trades
     mbp-1      best bids and offers as the venue sent them
     ohlcv-…    bars that the engine made, of 1s, 1m, 1h and 1d
 
-DBN has prices with nine decimals and sizes that are whole numbers of 32 bits: what does not fit that exactly is refused
-by name, never rounded. A symbol DATASET/NAME, as tickplant has those of Databento, goes back to its data set. The
-instrument id is that of the store. A sequence that does not fit 32 bits is 0.
+DBN has prices with nine decimals, and sizes that are 32-bit whole numbers. A value that does not fit exactly is refused
+by name, never rounded. A symbol DATASET/NAME, as tickplant names those of Databento, goes back to its data set. The
+instrument id is that of the store. A sequence that does not fit 32 bits becomes 0.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _SCHEMAS: Final = {"mbo": 0, "mbp-1": 1, "trades": 4, "ohlcv-1s": 5, "ohlcv-1m":
 _BARS: Final = dict(zip(("ohlcv-1s", "ohlcv-1m", "ohlcv-1h", "ohlcv-1d"), BAR_S, strict=True))
 _ORDERS: Final = frozenset(ACTIONS.values())
 _LETTERS: Final = np.zeros(256, np.uint8)  # of actions, by kind
-for _letter, _kind in reversed(ACTIONS.items()):  # of two letters of a kind the first one
+for _letter, _kind in reversed(ACTIONS.items()):  # reversed: the first of several letters for a kind wins
     _LETTERS[_kind] = ord(_letter)
 _SIDES: Final = np.full(256, ord("N"), np.uint8)
 for _letter, _side in SIDES.items():
@@ -90,7 +90,7 @@ class DbnFiles:
                 yield rows.tobytes(), len(rows)
 
     def _has_orders(self, store: Store, content: Content) -> bool:
-        """Whether the trades of a day stand between orders: else they are for the schema `trades` alone."""
+        """Whether a day has orders: if not, its trades belong in the schema `trades` alone."""
         return any((records["kind"] != Kind.TRADE).any() for _, records in content.records(store))
 
     def _rows(self, content: Content, row: Instrument, records: Records) -> Records:
@@ -105,7 +105,7 @@ class DbnFiles:
         return _bars(row, records[records["interval_s"] == BAR_S[kind]], kind)
 
     def _tape(self, records: Records) -> Records:
-        """Without aggregates and corrections."""
+        """The records without aggregate trades and corrections, which are counted as left out."""
         is_trade = records["kind"] == Kind.TRADE
         void = int(TradeFlag.CANCELLED | TradeFlag.CORRECTION)
         for reason, flags in (("corrections of trades", void), ("aggregate trades", int(Flag.AGGREGATE))):
@@ -116,7 +116,7 @@ class DbnFiles:
 
 
 def metadata(content: Content) -> bytes:
-    """What stands at the beginning of a file of one day."""
+    """The metadata at the beginning of a file."""
     dataset, _, name = content.symbol.rpartition("/")
     if content.venue != "databento" or not dataset or len(dataset.encode()) > 16:
         dataset, name = content.venue.upper()[:16], content.symbol
@@ -127,7 +127,7 @@ def metadata(content: Content) -> bytes:
     fixed = struct.pack(
         "<16sHQQQBBBH53x",
         *(dataset.encode(), _SCHEMAS[content.sort], content.day * DAY_NS, (content.day + 1) * DAY_NS, 0),
-        *(1, 0, 0, SYMBOL_BYTES),  # asked for by raw symbol, found as instrument id, no time of sending
+        *(1, 0, 0, SYMBOL_BYTES),  # requested by raw symbol, resolved to instrument id, no time of sending
     )
     variable = struct.pack("<II", 0, 1) + symbol + struct.pack("<III", 0, 0, 1) + symbol
     variable += struct.pack("<I", len(content.rows))
@@ -163,7 +163,7 @@ def _sizes(row: Instrument, sizes: NDArray[np.int64], most: int = NO_SIZE - 1) -
 def _scaled(
     row: Instrument, values: NDArray[np.int64], scale: int, wanted: int, what: str, most: int
 ) -> NDArray[np.int64]:
-    """At another scale, exactly. Raises StoreError."""
+    """Rescale values exactly. Raises StoreError."""
     if scale > wanted:
         found, rest = np.divmod(values, 10 ** (scale - wanted))
         if rest.any():
@@ -209,7 +209,7 @@ def _trades(row: Instrument, records: Records) -> Records:
 
 
 def _tops(row: Instrument, records: Records) -> Records:
-    """From BBO records: a modification of the top each, of no side, since the venue named none."""
+    """MBP-1 records from BBO records: each modifies the top of the book, without a side, since the venue named none."""
     rows = _made(row, records, RecordType.MBP_1, 80)
     rows["price"], rows["action"], rows["side"] = NO_VALUE, ord("M"), ord("N")
     rows["flags"] = _flags(records, PLAIN_FLAGS)

@@ -1,6 +1,6 @@
-"""Exact decimal text of mantissas, many at a time.
+"""Exact decimal text of many mantissas at a time.
 
-The reference is `tickplant.instruments.format_decimal`, which does one.
+The reference is `tickplant.instruments.format_decimal`, which formats a single one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tickplant.kernels import kernel
 def measure_decimals(
     mantissas: NDArray[np.int64], scales: NDArray[np.uint8], valid: NDArray[np.bool_], offsets: NDArray[np.int32]
 ) -> None:
-    """Where each text begins in the joined text: `offsets` has one more element than there are mantissas."""
+    """Compute where each text begins in the joined text: `offsets` has one more element than there are mantissas."""
     ten = np.uint64(10)
     end = 0
     for row in range(len(mantissas)):
@@ -45,7 +45,7 @@ def write_decimals(
     offsets: NDArray[np.int32],
     text: NDArray[np.uint8],
 ) -> None:
-    """Each text in its place, as measured: fixed point with exactly `scale` decimals."""
+    """Write each text in its measured place: fixed point with exactly `scale` decimals."""
     ten = np.uint64(10)
     for row in range(len(mantissas)):
         if not valid[row]:

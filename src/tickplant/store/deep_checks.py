@@ -1,14 +1,14 @@
-"""Proving what was derived: every tick is folded once more, and what an engine has stored is held against that.
+"""Proves derived records: applies every tick again, and compares what an engine has stored with the result.
 
-Of each feed, in one pass: its books, against the checkpoints that engines wrote of them; best bids and offers, bars
-and series, against the records that engines made of its ticks. Bars are derived by the plain rules (`PlainBars`), not
-by the engine's kernel; series by the engine's streams: `series_checks`.
+One pass over a feed compares its books with the checkpoints that engines wrote, and the derived best bids and offers,
+bars and series with the records that engines made from its ticks. Bars are derived by the plain rules (`PlainBars`),
+not by the engine's kernel; series by the engine's streams (`series_checks`).
 
-Nothing can be said of some records. Each is counted as unproved, never as right: those of an instrument that several
-feeds recorded, since a derived record names its tick by seq alone; those before the first snapshot of a book, or
-before what retention has left; and everything behind damaged ticks. Of a book of orders that was crossed, which an
-engine may have resolved, and of one that has given up levels, which an engine of another `max_levels` did elsewhere, a
-record that agrees is proved, and another one unproved.
+Some records can be neither proved nor refuted. Each of them counts as unproved, never as right: those of an instrument
+that several feeds recorded, since a derived record names its tick by seq alone; those before the first snapshot of a
+book, or before the oldest records that retention has kept; and all records after damaged ticks. For two kinds of books,
+a record that agrees is proved, but one that differs is only unproved: a crossed book of orders, which an engine may
+have resolved; and a book that has given up levels, which an engine with other `max_levels` did at another point.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ _NS: Final = 10**9
 
 
 class DeepCheck:
-    """Folds one feed, once.
+    """Checks one feed, in one pass.
 
     Args:
-        store: where.
-        feed: which.
-        recorded: by feed of the store, the instruments that it has recorded.
-        max_levels: what the books of the engines hold a side; see `Books`.
+        store: the store.
+        feed: the feed.
+        recorded: for each feed of the store, the instruments that it has recorded.
+        max_levels: the most levels per side in the engines' books; see `Books`.
     """
 
     def __init__(
         self, store: Store, feed: str, recorded: Mapping[str, frozenset[int]], max_levels: int = MAX_LEVELS
     ) -> None:
         self.summary = DeepSummary(feed)
-        self._store = Store(store.data_dir)  # damage ends the fold
+        self._store = Store(store.data_dir)  # a Store of its own, since damage ends the check
         self._feed = feed
         self._books = MarketBooks(max_levels, UNBOUNDED)
         self._evicted = 0
@@ -70,7 +70,7 @@ class DeepCheck:
         ]
 
     def run(self, while_folding: Callable[[], object] = lambda: None) -> DeepSummary:
-        """Fold all ticks of the feed; `while_folding` is called for each chunk. Raises StoreError."""
+        """Check all ticks of the feed; `while_folding` is called for each chunk. Raises StoreError."""
         for flaw in self._flaws(while_folding):
             if len(self.summary.flaws) < FLAWS:
                 self.summary.flaws.append(flaw)
@@ -106,7 +106,7 @@ class DeepCheck:
         summary.lacking += sum(series.missing for series in self._series)
 
     def _between_moments(self, records: Records) -> Iterator[Records]:
-        """Parts of these ticks, none of them empty: what is stored of the state before a tick begins one."""
+        """Split these ticks before each tick for which a state was stored; no part is empty."""
         first, last = int(records["seq"][0]), int(records["seq"][-1])
         moments = self._heads.keys() | {seq for series in self._series for seq in series.seqs}
         seqs = sorted(seq for seq in moments if first <= seq <= last)
@@ -116,11 +116,11 @@ class DeepCheck:
                 yield records[start:stop]
 
     def _check_books(self, heads: list[tuple[str, np.void]], tick: np.void) -> Iterator[Flaw]:
-        """Hold the checkpoints before one tick against the books as folded."""
+        """Compare the checkpoints before one tick with the books so far."""
         for engine, head in heads:
             id_ = int(head["instrument"])
             if head[["ts_event", "ts_recv"]] != tick[["ts_event", "ts_recv"]]:
-                continue  # of a tick of this seq that was lost, see `stored_checkpoints`
+                continue  # of another tick with this seq, which was lost; see `stored_checkpoints`
             ticks = stored_checkpoints.ticks_of(self._store, engine, head)
             if ticks is None or self._books.is_stale(id_):
                 self.summary.unproved += 1
@@ -149,13 +149,13 @@ class _StoredBbo(StoredDerived):
 
     def __init__(self, store: Store, engine: str, ids: frozenset[int]) -> None:
         super().__init__(store, engine, Schema.BBO, ids)
-        self._last: dict[int, np.void] = {}  # by instrument: what the ticks have led to so far
+        self._last: dict[int, np.void] = {}  # by instrument, the latest derived record
         self._live: set[int] = set()  # instruments whose books had a snapshot
 
     def compare(
         self, derived: Records, first: int, last: int, summary: DeepSummary, unsure: set[int]
     ) -> Iterator[Flaw]:
-        """Hold what ticks from `first` to `last` have made against what is stored of that."""
+        """Compare the records derived from ticks `first` to `last` with the stored ones."""
         stored = self.until(last)
         if stored is not None:
             yield from self._hold(stored, derived, first, summary, unsure)
@@ -171,7 +171,7 @@ class _StoredBbo(StoredDerived):
     def _hold(
         self, stored: Records, derived: Records, first: int, summary: DeepSummary, unsure: set[int]
     ) -> Iterator[Flaw]:
-        # What is stored must be what the ticks up to its own one have led to, whether that changed there or before.
+        # A stored record must equal the latest derived one at its tick, whether that changed at this tick or before.
         known = [row.reshape(1) for row in self._last.values()]
         before = join_records(known) if known else derived[:0]
         truth = join_records([before, derived])
@@ -180,7 +180,7 @@ class _StoredBbo(StoredDerived):
         place = np.searchsorted(keys[order], _keys(stored, first), side="right") - 1
         match = truth[order[np.maximum(place, 0)]] if len(truth) else np.zeros(len(stored), BBO)
         proved = (place >= 0) & (match["instrument"] == stored["instrument"]) & (stored["source_seq"] >= first)
-        # Before its first snapshot, or the first one that retention has left, a book says nothing.
+        # Before its first snapshot, or the first one that retention has kept, a book proves nothing.
         began = derived["flags"] & Flag.STALE == 0
         begins = dict.fromkeys(self._live, 0)
         for row in derived[began][::-1]:
@@ -208,10 +208,10 @@ class _StoredBars(StoredDerived):
         self._plain = PlainBars(self.lengths)
         self._bucket_ns = _NS * gcd(*self.lengths) if self.lengths else _NS
         self._first: int | None = None  # seq of the first tick
-        self._begun: set[tuple[int, int]] = set()  # instruments and lengths of which a bar has closed
+        self._begun: set[tuple[int, int]] = set()  # instruments and lengths for which a bar has closed
 
     def compare(self, ticks: Records, last: int, summary: DeepSummary) -> Iterator[Flaw]:
-        """Derive the bars of these ticks, up to the seq `last`, and hold them against what is stored."""
+        """Derive the bars of these ticks, up to the seq `last`, and compare them with the stored ones."""
         if self._first is None:
             self._first = int(ticks["seq"][0])
         derived = self._plain.apply(_that_matter(ticks, self._bucket_ns))
@@ -220,7 +220,7 @@ class _StoredBars(StoredDerived):
         for row in stored if stored is not None else ():
             found = truth.pop(_bar_key(row), None)
             if found is not None and self._is_first(row):
-                summary.unproved += 1  # what it began with is not stored any more
+                summary.unproved += 1  # its first ticks are no longer stored
             elif found is not None and _values(found) == _values(row):
                 summary.bars += 1
             elif found is None and self._first and not self._has_begun(row):
@@ -254,19 +254,19 @@ def _values(row: np.void) -> tuple[int, ...]:
 
 
 def _keys(records: Records, first: int) -> NDArray[np.uint64]:
-    """Instrument, and the place of the tick within this block, from 1 on: 0 is whatever was before."""
+    """Keys of instrument and position of the tick in this block, counted from 1; 0 means before the block."""
     place = records["source_seq"].astype(np.int64) - first + 1
     return records["instrument"].astype(np.uint64) << np.uint64(32) | np.maximum(place, 0).astype(np.uint64)
 
 
 def _last_of_each(ids: NDArray[np.uint32]) -> Iterable[int]:
-    """Place of the last record of each instrument."""
+    """Index of the last record of each instrument."""
     _, places = np.unique(ids[::-1], return_index=True)
     return (len(ids) - 1 - place for place in places.tolist())
 
 
 def _that_matter(ticks: Records, bucket_ns: int) -> Records:
-    """The ticks that bars depend on: trades, and those that pass the end of a bar which the tick before has not."""
+    """The ticks on which bars depend: trades, and the first tick of an instrument beyond the end of a bar."""
     timed = ticks[ticks["ts_event"] > 0]
     order = np.argsort(timed["instrument"], kind="stable")
     own = timed[["instrument", "ts_event"]][order]
@@ -280,7 +280,7 @@ def _that_matter(ticks: Records, bucket_ns: int) -> Records:
 
 
 def recorded_of(store: Store) -> dict[str, frozenset[int]]:
-    """By feed, the instruments that it has recorded. Raises StoreError."""
+    """The instruments that each feed has recorded. Raises StoreError."""
     feeds = {row.id for row in store.instruments if row.symbol == FEED_SYMBOL}
     reader = Store(store.data_dir, on_damage=lambda _: None)
     found: dict[str, frozenset[int]] = {}
@@ -293,7 +293,7 @@ def recorded_of(store: Store) -> dict[str, frozenset[int]]:
 
 
 def _lengths(store: Store, engine: str, ids: frozenset[int]) -> tuple[int, ...]:
-    """Lengths of the bars that are stored, in seconds."""
+    """Lengths of the stored bars, in seconds."""
     found: set[int] = set()
     for block in store.blocks(engine, Schema.BAR, Selection(ids=ids), ("interval_s",)) if ids else ():
         found.update(np.unique(block.columns["interval_s"]).tolist())
@@ -301,7 +301,7 @@ def _lengths(store: Store, engine: str, ids: frozenset[int]) -> tuple[int, ...]:
 
 
 def _heads(store: Store, ids: frozenset[int]) -> dict[int, list[tuple[str, np.void]]]:
-    """By the seq of the tick that they stand before: the first records of all checkpoints."""
+    """The first records of all checkpoints, by the seq of the tick before which they were taken."""
     heads: dict[int, list[tuple[str, np.void]]] = {}
     for engine in store.producers(Schema.CHECKPOINT):
         wanted = Selection(ids=ids, kinds=frozenset({Kind.CLEAR}))

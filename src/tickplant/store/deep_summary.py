@@ -1,4 +1,4 @@
-"""What `verify --deep` says of a feed, and the derived records that it goes through, in the order of their ticks."""
+"""What `verify --deep` reports for a feed, and the derived records that it checks, in the order of their ticks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLAWS: Final = 100
 
 
 class Flaw(msgspec.Struct, frozen=True):
-    """A stored record that its feed's ticks do not lead to."""
+    """A stored record that does not follow from its feed's ticks."""
 
     engine: str
     schema: str
@@ -28,7 +28,7 @@ class Flaw(msgspec.Struct, frozen=True):
 
 
 class DeepSummary(msgspec.Struct):
-    """What was proved of what engines derived from one feed."""
+    """What was proved about the records that engines derived from one feed."""
 
     feed: str
     ticks: int = 0
@@ -37,12 +37,12 @@ class DeepSummary(msgspec.Struct):
     bars: int = 0
     trade_bars: int = 0
     values: int = 0
-    states: int = 0  # memories of series that agree
-    unproved: int = 0  # records of which nothing can be said
-    lacking: int = 0  # that the ticks lead to, up to the last one stored, and that are not stored
+    states: int = 0  # states of series that agree
+    unproved: int = 0  # records that are neither proved nor refuted
+    lacking: int = 0  # records that follow from the ticks, before the last stored one, but are not stored
     wrong: int = 0
-    stopped: str = ""  # the damage behind which nothing was checked
-    flaws: list[Flaw] = []  # the first FLAWS of those that are wrong
+    stopped: str = ""  # the damage after which nothing was checked
+    flaws: list[Flaw] = []  # the first FLAWS wrong records
 
 
 class StoredDerived:
@@ -54,7 +54,7 @@ class StoredDerived:
         self._held: Records | None = next(self._blocks, None)
 
     def until(self, last: int) -> Records | None:
-        """The stored records that ticks up to this seq made; None for no record."""
+        """The stored records made by ticks up to this seq; None if there are none."""
         taken = []
         while self._held is not None:
             place = int(np.searchsorted(np.maximum.accumulate(self._held["source_seq"]), last, side="right"))
@@ -67,11 +67,11 @@ class StoredDerived:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left."""
+        """Whether no records are left."""
         return self._held is None
 
     def rest(self) -> int:
-        """How many were not taken."""
+        """How many records were not taken."""
         count = 0
         while self._held is not None:
             count += len(self._held)

@@ -1,7 +1,7 @@
-"""The samples of books that an indicator is computed over, made of a store's ticks day by day by the engine's rule.
+"""The samples of books over which an indicator is computed, made from a store's ticks day by day, by the engine's rule.
 
-Each producer's ticks lead to a book of their own, from its first stored snapshot on. What a day leaves, the books and
-the interval that is open, is carried to the next as plain arrays.
+Each producer's ticks lead to a book of their own, from its first stored snapshot on. At the end of a day, the books and
+the open interval are carried to the next day as plain arrays.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 Records = NDArray[np.void]
 
 BLOCK_LEVELS: Final = 65_536
-"""Levels a side that a block has room for: memory follows that, not the length of a day."""
+"""How many levels per side fit in a block: this bounds memory, whatever the length of a day."""
 BOOK, OPEN = "book_", "open_"
-"""What is carried of a producer: its books as TICK records, and which interval is open."""
+"""What is carried for a producer: its books as TICK records, and the open interval."""
 
 
 class BookRows:
@@ -48,7 +48,7 @@ class BookRows:
         self._store = store
         self._rows = sorted(instruments, key=lambda row: row.id)
         self._ids = np.array([row.id for row in self._rows])
-        # Memory of books follows the ids, and a store may have a million: here they count from 1.
+        # The memory of books grows with the largest id, and a store may have a million: here ids count from 1.
         self._units = np.ones((1 + len(self._rows), 2))
         for place, row in enumerate(self._rows, 1):
             self._units[place] = 10.0**row.price_scale, 10.0**row.size_scale
@@ -64,19 +64,19 @@ class BookRows:
         return any(stretch.chunks for stretch in self._store.stretches(asked))
 
     def chunks_by_day(self) -> dict[int, bytes]:
-        """What of the store each day with records of the book is made of, by days since the epoch, in order."""
+        """The identity of the chunks behind each day with records of the book, by days since the epoch, in order."""
         further = repr((self._ids.tolist(), self._units.tolist()))
         return chunks_by_day(self._store, Schema.TICK, self._selection, further)
 
     def read(self, day: int, carried: Carried) -> Iterator[Block]:
-        """Samples that records received on a day of UTC have made; what it leaves is put into `carried`.
+        """Samples made by the records received on a UTC day; the state at its end is put into `carried`.
 
         Raises DamageError.
         """
         if len(self._producers) == 1:
             yield from self._of_producer(self._producers[0], day, carried, BLOCK_LEVELS)
             return
-        # A block has one row then, so that those of several producers come in the order of their times.
+        # Blocks of one row, so that the samples of several producers merge in the order of their times.
         parts = [self._of_producer(producer, day, carried, 1) for producer in self._producers]
         yield from heapq.merge(*parts, key=lambda block: int(block.ts_recv[0]))
 
@@ -114,7 +114,7 @@ class BookRows:
             carried[OPEN + producer] = np.array([*sampled.memory(1), *followed], np.int64)
 
     def _blocks(self, sampled: SampledBooks, most: int) -> Iterator[Block]:
-        """The samples in hand, in blocks of those with a book or without, and of so many levels a side."""
+        """The samples at hand, in blocks with or without a book, each of at most `most` levels per side in all."""
         one, samples = sampled.series[0], sampled.samples
         if one.follows:
             samples = queues_of(samples, 0)
@@ -138,7 +138,7 @@ class BookRows:
 
 
 def _whole(books: MarketBooks, count: int) -> Records:
-    """The books as TICK records that fold into them, whatever state they are in."""
+    """The books as TICK records that rebuild them, whatever their state."""
     parts = [np.zeros(0, TICK)]
     for id_ in range(1, 1 + count):
         if books.by_level.is_described(id_):

@@ -1,9 +1,8 @@
-"""The rows that an indicator is computed over, read from a store day by day: bars, trades, best bids and offers.
+"""The rows over which an indicator is computed, read from a store day by day: bars, trades, best bids and offers.
 
-Samples of books are made in `derived_books`.
-
-Bars of a length that the engine stored are those; of any other length they are made from the stored trades, by the
-engine's kernel. What a day leaves open (a bar) is carried to the next as plain arrays.
+`derived_books` makes samples of books. If the engine stored bars of the requested length, those are read; otherwise
+bars are made from the stored trades, by the engine's kernel. A bar that is open at the end of a day is carried to the
+next day as plain arrays.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ Records = NDArray[np.void]
 Carried = dict[str, NDArray[Any]]
 
 LOOKED_AT: Final = 4
-"""Parts of stored bars in which a length must occur, to be one that the engine made."""
+"""How many parts of the stored bars are searched for a length that the engine may have made."""
 IDENTITY: Final = ("producer", "epoch", "first_seq", "last_seq", "payload_checksum", "header_checksum")
-"""What names the content of a chunk."""
+"""Header fields that identify the content of a chunk."""
 
 
 class Block(NamedTuple):
-    """Rows: times in ns, int64 (rows,), and inputs as kernels take them; None where none of the rows has a value."""
+    """Rows: times in ns, int64 (rows,), and the inputs of kernels; None if no row has a value."""
 
     ts_event: NDArray[np.int64]
     ts_recv: NDArray[np.int64]
@@ -61,7 +60,7 @@ class DerivedRows:
         interval_s: int,
         rule: str = "",
     ) -> None:
-        """Take what is wanted. Where the rows are bars, `rule` says which (`volume-50`), or else `interval_s` does."""
+        """Prepare to read rows. If they are bars, `rule` (`volume-50`) or else `interval_s` says which bars."""
         self._store = store
         self._inputs = inputs
         self._interval_s = interval_s
@@ -91,14 +90,14 @@ class DerivedRows:
         return any((part["interval_s"] == self._interval_s).any() for part in islice(parts, LOOKED_AT))
 
     def chunks_by_day(self) -> dict[int, bytes]:
-        """What of the store each day with rows is made of, by days since the epoch, in order; from indexes alone."""
+        """The identity of the chunks behind each day with rows, by day since the epoch, in order; from indexes only."""
         units = self._price_unit.tolist(), self._size_unit.tolist()
         sessions = self._calendar.digest if self._calendar and self._made else ""
         scales = repr((sorted(self._ids), *units, self._made, STATE_SIZE if self._rule else 0, sessions))
         return chunks_by_day(self._store, self.schema, self._selection, scales)
 
     def read(self, day: int, carried: Carried) -> Iterator[Block]:
-        """Rows received on a day of UTC, chunk by chunk; what it leaves open is put into `carried`.
+        """Rows received on a UTC day, chunk by chunk; an open bar at its end is put into `carried`.
 
         Raises DamageError.
         """
@@ -120,7 +119,7 @@ class DerivedRows:
                 yield Block(event, recv, np.ascontiguousarray(columns, np.float64))
 
     def _trade_bars(self, ticks: Records, carried: Carried) -> Records:
-        """The bars of trades that these close, as the engine's: an id of the symbol begins its own."""
+        """The trade bars that these ticks close, by the engine's rule: each id of the symbol has bars of its own."""
         sessions = {self._calendar.name: self._calendar.sessions} if self._calendar else {}
         bars = TradeBars([Series(1, bars_series(self._rule))], self._rows_by_id.__getitem__, sessions)
         for name, vector in carried.items():
@@ -130,12 +129,12 @@ class DerivedRows:
         return found
 
     def _bars(self, ticks: Records, carried: Carried) -> Records:
-        """The bars that these trades close, as the engine's: see `bars.Bars`."""
+        """The bars that these trades close, by the engine's rule: see `bars.Bars`."""
         if not carried:
             carried["bars"] = np.zeros((2, 1), BAR)
             carried["closed_until"] = np.zeros((2, 1), np.int64)
             carried["next_end"] = np.full(2, bar_kernels.NEVER, np.int64)
-        # All ids that the symbol has had are one line of bars, so their row is 1; the id goes back into the bars.
+        # All ids that the symbol has had share one line of bars, in row 1; the bars then get the id back.
         line = ticks.copy()
         line["instrument"] = 1
         out = np.zeros(len(line), BAR)
@@ -149,7 +148,7 @@ class DerivedRows:
 
 
 def chunks_by_day(store: Store, schema: Schema, selection: Selection, further: str) -> dict[int, bytes]:
-    """What of a store each day with such records is made of, and what all days follow from `further`."""
+    """The identity of the chunks behind each day with selected records, each with `further`, which affects all days."""
     found: dict[int, list[bytes]] = {}
     for producer in store.producers(schema):
         for stretch in store.stretches(Range(producer, schema, selection)):
@@ -163,6 +162,6 @@ def chunks_by_day(store: Store, schema: Schema, selection: Selection, further: s
 
 
 def _number(store: Store, rule: str) -> int:
-    """The number of the bars of trades that a rule closes; 0 where the store has none."""
+    """The series number of the trade bars of a rule; 0 if the store has none."""
     names = store.series.names if rule else []
     return names.index(bars_series(rule)) + 1 if rule and bars_series(rule) in names else 0

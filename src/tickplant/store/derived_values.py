@@ -1,9 +1,9 @@
-"""Indicators over what is stored: computed once a symbol and day, kept in `derived/`, anew where an input changed.
+"""Indicators over stored records: computed once per symbol and day, cached in `derived/`, recomputed if inputs change.
 
-A day's values follow from its rows and from what the kernel remembers of all days before. So each day has a key: the
-digest of the chunks that it is read from, of the indicator (its sources and parameters), and of the key of the day
-before. A file whose key is another is made anew, and so are the days behind it; nothing else is. Values therefore do
-not depend on the range that is asked for, and equal those of one run over everything.
+A day's values follow from its rows, and from what the kernel remembers of all earlier days. So each day has a key: a
+digest of the chunks that it is read from, of the indicator (its sources and parameters), and of the previous day's key.
+If the key of a file differs, that day and the days after it are computed again, and nothing else. So values do not
+depend on the requested range, and equal those of one run over everything.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ FOLDER: Final = "derived"
 SUFFIX: Final = ".npz"
 CARRIED: Final = "carried_"
 UNREADABLE: Final = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-"""What numpy raises for a file that is not there, or not what was written."""
+"""What numpy raises for a file that is missing or damaged."""
 
 HELD_BYTES: Final = 64 << 20
-"""Days that have been looked at or made are held up to this size until they are handed out: they are read once then."""
+"""Days that were read or computed are held, up to this size, until they are handed out: so each is read only once."""
 
 Progress = Callable[["DerivedDay"], None]
 
 
 class DerivedDay(NamedTuple):
-    """What there is of a symbol on one day of UTC, by receive time."""
+    """The values of a symbol on one UTC day, by receive time."""
 
     venue: str
     symbol: str
@@ -60,7 +60,7 @@ class DerivedDay(NamedTuple):
 
 
 class _Day(NamedTuple):
-    """Values of a day, and what the next one begins with."""
+    """The values of a day, and the state that the next day starts with."""
 
     ts_event: NDArray[np.int64]
     ts_recv: NDArray[np.int64]
@@ -69,12 +69,12 @@ class _Day(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
-        """What it takes in memory."""
+        """Its size in memory."""
         return sum(array.nbytes for array in (self.ts_event, self.ts_recv, self.values, *self.carried.values()))
 
 
 class _Held:
-    """Days in memory, HELD_BYTES at most. Thread-safe."""
+    """Days in memory, at most HELD_BYTES. Thread-safe."""
 
     def __init__(self) -> None:
         self._days: dict[Path, _Day] = {}
@@ -82,18 +82,18 @@ class _Held:
         self._lock = threading.Lock()
 
     def hold(self, file: Path, day: _Day) -> None:
-        """Have a day, where there is room."""
+        """Hold a day, if there is room."""
         with self._lock:
             if self._bytes + day.size_bytes <= HELD_BYTES:
                 self._days[file] = day
                 self._bytes += day.size_bytes
 
     def look(self, file: Path) -> _Day | None:
-        """A day that is held."""
+        """A held day, if any."""
         return self._days.get(file)
 
     def hand_out(self, file: Path) -> _Day | None:
-        """The same, which is not held any more."""
+        """The same day, which is then no longer held."""
         with self._lock:
             day = self._days.pop(file, None)
             self._bytes -= day.size_bytes if day else 0
@@ -101,9 +101,9 @@ class _Held:
 
 
 class Derived(ValueTable):
-    """Values of one indicator, a row each for the rows that it is computed over, symbol by symbol in order of time.
+    """Values of one indicator, one row for each input row, symbol by symbol in order of time.
 
-    Nothing is read before the first call, which computes what is not in the cache; the next ones read that.
+    Nothing is read before the first call, which computes what is not cached; later calls read the cache.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Derived(ValueTable):
         self._clock = clock
         self._progress = progress
         self._made: list[DerivedDay] | None = None
-        self._kept: dict[Path, _Day] = {}  # what could not be written
+        self._kept: dict[Path, _Day] = {}  # days that could not be written
         self._held = _Held()
         self.label = label
         self._code = code
@@ -150,7 +150,7 @@ class Derived(ValueTable):
         return self._made
 
     def blocks(self) -> Iterator[tuple[DerivedDay, Columns]]:
-        """Of each day that has rows in the range: ts_event, ts_recv and the outputs, arrays of shape (rows,)."""
+        """For each day with rows in the range: ts_event, ts_recv and the outputs, arrays of shape (rows,)."""
         start, end = self._range_ns
         for day in self.days:
             found = self._held.hand_out(day.file) or self._day(day.file)
@@ -166,7 +166,10 @@ class Derived(ValueTable):
     # -----------------------------------------------------------------------------------------------------------
 
     def _make(self, symbol: tuple[str, str]) -> tuple[list[DerivedDay], int]:
-        """All days of a symbol up to the end of the range, in order, in a thread of its own; and damage passed over."""
+        """All days of a symbol up to the end of the range, in order, and the number of damaged parts skipped.
+
+        Runs in a thread of its own.
+        """
         store = self._store.another()
         rows = self._rows_of(store, *symbol)
         folder = store.data_dir / FOLDER / quote(symbol[0], safe="") / quote(symbol[1], safe="") / self.label
@@ -184,7 +187,7 @@ class Derived(ValueTable):
             if made is None:
                 damages = store.damages
                 made = self._compute(rows, day, before())
-                # What damage was passed over for may be mended: such days are not kept.
+                # Damage that was skipped may be repaired later: such days are not cached.
                 if store.damages > damages or not _save(file, key, made):
                     self._kept[file] = made
                     key += " damaged" if store.damages > damages else ""
@@ -202,11 +205,11 @@ class Derived(ValueTable):
         return DerivedRows(store, store.find(venue, symbol), one.over, one.inputs, self._interval_s, self._rule)
 
     def _left_by(self, file: Path) -> Carried:
-        # A kernel writes to what it goes on with.
+        # Copies, since a kernel writes to the state that it continues from.
         return {name: array.copy() for name, array in self._day(file).carried.items()}
 
     def _day(self, file: Path) -> _Day:
-        """A day that has been made. Raises StoreError where something has removed it since."""
+        """A day that was computed. Raises StoreError if its file has been removed since."""
         if file in self._kept:
             return self._kept[file]
         if held := self._held.look(file):
@@ -236,7 +239,7 @@ class Derived(ValueTable):
 
 
 def _of_key(file: Path, key: str) -> _Day | None:
-    """What a file has, if it is there, whole to the last checksum, and has this key."""
+    """The day in a file, if the file exists, is undamaged, and has this key."""
     try:
         found, day = _load(file)
     except UNREADABLE:
@@ -245,14 +248,14 @@ def _of_key(file: Path, key: str) -> _Day | None:
 
 
 def _load(file: Path) -> tuple[str, _Day]:
-    """Key and content of a file. Raises one of UNREADABLE."""
+    """Key and contents of a file. Raises one of UNREADABLE."""
     with file.open("rb") as opened, np.load(opened) as found:
         carried = {name.removeprefix(CARRIED): found[name] for name in found.files if name.startswith(CARRIED)}
         return str(found["key"]), _Day(found["ts_event"], found["ts_recv"], found["values"], carried)
 
 
 def _save(file: Path, key: str, day: _Day) -> bool:
-    """Whether it could be written: a store may be read-only, which costs the cache and nothing else."""
+    """Save a day; False if it could not be written: a read-only store costs only the cache."""
     temporary = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}")
     carried: dict[str, Any] = {f"{CARRIED}{name}": array for name, array in day.carried.items()}
     try:

@@ -1,4 +1,4 @@
-"""The result of a query, or arrays of records, as rows that can be written or handed to Arrow.
+"""The result of a query, or arrays of records, as rows to write to a file or pass to Arrow.
 
 rows = export(store, "binance", "BTCUSDT", kinds=["trade"])
 rows.write(Path("trades.parquet"))                # or .arrow, .csv, .jsonl
@@ -24,12 +24,12 @@ Records = NDArray[np.void]
 
 
 def export(store: Store, venue: str, symbol: str, *, as_float: bool = False, **selection: Any) -> Rows:
-    """The result of `Store.query`, which takes `selection`, ready to be written. Raises StoreError as that does."""
+    """The result of `Store.query`, which takes `selection`, ready to be written. Raises StoreError as `query` does."""
     return store.rows(venue, symbol, prices="float" if as_float else "decimal", **selection)
 
 
 class Export(Rows):
-    """Arrays of records on their way out."""
+    """Arrays of records as rows."""
 
     def __init__(
         self,
@@ -43,9 +43,9 @@ class Export(Rows):
 
         Args:
             blocks: arrays of `DTYPES[schema]`.
-            instruments: all that occur in them.
-            schema: of the records.
-            as_float: prices and sizes as float64 instead of decimals, in Arrow and Parquet.
+            instruments: all instruments that occur in them.
+            schema: schema of the records.
+            as_float: prices and sizes become float64 instead of decimals, in Arrow and Parquet.
         """
 
         def fields(names: Sequence[str]) -> Iterator[Columns]:

@@ -1,4 +1,4 @@
-"""What an export has written, so that it goes on where it was stopped: a note for each day, of what that was made from.
+"""Notes of what an export has written, one per day, so that an export continues where it was stopped.
 
 FOLDER/_tickplant/NAME.json
 """
@@ -24,15 +24,15 @@ NOTES: Final = "_tickplant"
 
 
 class Note(msgspec.Struct, frozen=True):
-    """What a day was written from; the day is not written again while this is the same."""
+    """What a day was written from; while this stays the same, the day is not written again."""
 
-    records: int  # in the chunks that may hold some of the day
+    records: int  # in the chunks that may hold records of the day
     last_seq: int
     ids: list[int] | None
 
 
 def days_of(store: Store, producer: str, schema: Schema, start_ns: int | None, end_ns: int | None) -> list[int]:
-    """Days since the epoch of which records of a producer may be stored, within a range of receive times."""
+    """Days since the epoch for which records of a producer may be stored, within a range of receive times."""
     days: set[int] = set()
     for entries in store.chunks(Range(producer, schema, Selection())):
         headers = entries["header"]
@@ -44,7 +44,7 @@ def days_of(store: Store, producer: str, schema: Schema, start_ns: int | None, e
 
 
 def note_of(store: Store, producer: str, schema: Schema, selection: Selection) -> Note:
-    """What one producer has of a day. Raises StoreError."""
+    """The note of one producer's records of a day. Raises StoreError."""
     records, last = 0, -1
     for entries in store.chunks(Range(producer, schema, selection)):
         headers = entries["header"]
@@ -54,7 +54,7 @@ def note_of(store: Store, producer: str, schema: Schema, selection: Selection) -
 
 
 def read_note(path: Path) -> list[Note]:
-    """What a day was written from; nothing where it was not."""
+    """The notes of what a day was written from; empty if it was not written."""
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Note | list[Note])
     except (OSError, msgspec.MsgspecError):
@@ -63,14 +63,14 @@ def read_note(path: Path) -> list[Note]:
 
 
 def write_note(path: Path, notes: Sequence[Note]) -> None:
-    """Keep what a day was written from, once its files are there. Raises StoreError."""
+    """Write the notes of a day, once its files are there. Raises StoreError."""
     make_folder(path.parent)
     with whole_file(path) as file:
         file.write(msgspec.json.encode(notes))
 
 
 def make_folder(path: Path) -> None:
-    """Raises StoreError, which names the folder, where it cannot be made."""
+    """Create a folder. Raises StoreError, which names the folder."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,6 +1,6 @@
-"""A feature set of a running engine as Arrow: its samples, put together from their series, on a PUB socket of its own.
+"""Publishes a feature set of a running engine as Arrow: samples joined from their series, on a separate PUB socket.
 
-A process beside the plant, so that no engine makes Arrow, and none knows who reads it. The contract is in
+The relay is a process outside the plant, so no engine makes Arrow or knows its readers. The contract is in
 docs/wire.md, "Features as Arrow".
 """
 
@@ -30,15 +30,15 @@ LINGER_MS: Final = 1000
 
 
 class SampleJoiner:
-    """Puts the series of a set together again: of one symbol, a row where each series has had its record."""
+    """Joins the series of a set, for one symbol: a row is complete once each series has had its record."""
 
     def __init__(self, features: FeatureSet) -> None:
-        self.incomplete = 0  # records without their like in another series: missed, or from before the first row
+        self.incomplete = 0  # records without a match in another series: missed, or from before the first row
         self._features = features
         self._parts = [np.zeros(0, VALUE) for _ in features.series()]
 
     def add(self, part: int, records: Records) -> Columns | None:
-        """Take the next records of a series; the rows that are complete now: ts_event, ts_recv and the features."""
+        """Take the next records of a series; returns the rows now complete: ts_event, ts_recv and the features."""
         self._parts[part] = np.concatenate([self._parts[part], records])
         if not all(map(len, self._parts)):
             return None
@@ -57,16 +57,16 @@ class SampleJoiner:
 
 
 class FeatureRelay:
-    """Follows one set and publishes it; for `with`.
+    """Follows one set and publishes it. A context manager.
 
     Args:
         features: the set.
-        source: where the engine publishes.
-        address: where to publish.
-        venue: of the symbols; empty: all.
-        symbol: of that venue; empty: all.
+        source: the address at which the engine publishes.
+        address: the address to publish at.
+        venue: venue of the symbols; empty: all.
+        symbol: a symbol of that venue; empty: all.
 
-    Raises SubscribeError where no engine answers; zmq.ZMQError where the address cannot be bound.
+    Raises SubscribeError if no engine answers; zmq.ZMQError if the address cannot be bound.
     """
 
     def __init__(self, features: FeatureSet, source: str, address: str, *, venue: str = "", symbol: str = "") -> None:
@@ -93,13 +93,13 @@ class FeatureRelay:
         self.close()
 
     def close(self) -> None:
-        """Let go of the sockets."""
+        """Close the sockets."""
         self._messages.close()
         self._socket.close(LINGER_MS)
         self._context.term()
 
     def publish(self) -> Iterator[int]:
-        """Publish all that comes; gives the number of rows so far, after each message of the engine. Never ends."""
+        """Publish everything that comes; yields the number of rows so far after each message. Never ends."""
         for message in self._messages:
             if len(message.records):
                 self._publish(message)

@@ -1,6 +1,6 @@
-"""Samples of feature sets over what is stored: made of the stored values and rows, by the rule of an engine.
+"""Samples of feature sets from stored values and rows, by the engine's rule.
 
-So a set has a history from before an engine made it, and for the time in which one did, the same to the last bit.
+So a set has a history from before an engine made it. For the time since, the samples are the same to the last bit.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ Records = NDArray[np.void]
 
 
 class SymbolName(NamedTuple):
-    """Whose samples they are."""
+    """The symbol that samples belong to."""
 
     venue: str
     symbol: str
 
 
 class Features(ValueTable):
-    """Samples of one set, a row each, symbol by symbol in order of the ticks. Nothing is read before it is asked for.
+    """Samples of one set, one per row, symbol by symbol in the order of ticks. Nothing is read before it is needed.
 
-    Memory holds the values of one symbol that the set has, up to the end of the range, and the rows of the range.
+    Memory holds, for one symbol, the set's values up to the end of the range, and the rows in the range.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Features(ValueTable):
         self._series = _series(store, features)
 
     def blocks(self) -> Iterator[tuple[SymbolName, Columns]]:
-        """The samples of each symbol that has some in the range: ts_event, ts_recv and the features.
+        """The samples of each symbol with any in the range: ts_event, ts_recv and the features.
 
         Raises DamageError.
         """
@@ -81,7 +81,7 @@ class Features(ValueTable):
         return _by_tick(np.concatenate(parts), MADE_BY[one.rows])
 
     def _samples(self, symbol: SymbolName, rows: NDArray[np.uint64]) -> list[NDArray[np.float64]]:
-        """Of each feature, its value at each row."""
+        """The value of each feature at each row."""
         wanted = np.unique([number for one in self._series for number, _ in one.members])
         stored = self._store.query(*symbol, schema=Schema.VALUE)
         own = [records[np.isin(records["series"], wanted)] for records in stored]
@@ -96,12 +96,12 @@ class Features(ValueTable):
 
 
 def _by_tick(records: Records, made_by: str) -> Records:
-    """In the order of the ticks that made them."""
+    """The records in the order of the ticks that made them."""
     return records[np.argsort(records[made_by], kind="stable")]
 
 
 def _series(store: Store, features: FeatureSet) -> Sequence[SampledSeries]:
-    """The series of a set, by the numbers of a store. Raises DeriveError, naming what is not stored."""
+    """The series of a set, by a store's numbers. Raises DeriveError, which names what is not stored."""
     table = store.series
     numbers = {name: number for number, name in enumerate(table.names, 1)}
     for text in features.members:
@@ -116,10 +116,10 @@ def _series(store: Store, features: FeatureSet) -> Sequence[SampledSeries]:
 
 
 def set_of(store: Store, name: str, version: int | None) -> FeatureSet:
-    """The set that an engine has made under this name: its newest version, unless one is named. Raises DeriveError."""
+    """The set of this name that an engine has made: the given version, or the newest. Raises DeriveError."""
     there = list(stored_sets(store.series.members))
     found = [one for one in there if one.name == name and version in (None, one.version)]
     if not found:
         names = ", ".join(f"{one.name} {one.version}" for one in there) or "none"
-        raise DeriveError(f"no such feature set is stored; there is {names}", key=name)
+        raise DeriveError(f"no such feature set is stored; the store has {names}", key=name)
     return max(found, key=lambda one: one.version)

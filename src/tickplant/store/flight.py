@@ -49,7 +49,7 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def rows(self, store: Store) -> Rows:
         """The rows. Raises TickplantError or ValueError for what cannot be answered."""
         if self.table not in ALL_TABLES:
-            raise TickplantError(f"there is no table {self.table!r}; there are {', '.join(ALL_TABLES)}")
+            raise TickplantError(f"unknown table {self.table!r}; choose from {', '.join(ALL_TABLES)}")
         rows: Rows = getattr(store, self.table)(
             self.venue,
             self.symbol,
@@ -157,17 +157,17 @@ class FlightServer(fl.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
     def do_action(self, context: Any, action: Any) -> Any:
         """Raises FlightServerError."""
         del context
-        raise fl.FlightServerError(f"there is no action {action.type!r}: {_READS_ONLY}")
+        raise fl.FlightServerError(f"unknown action {action.type!r}: {_READS_ONLY}")
 
     def do_put(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
         """Raises FlightServerError."""
         del context, descriptor, reader, writer
-        raise fl.FlightServerError(f"nothing can be put here: {_READS_ONLY}")
+        raise fl.FlightServerError(f"writing is not supported: {_READS_ONLY}")
 
     def do_exchange(self, context: Any, descriptor: Any, reader: Any, writer: Any) -> None:
         """Raises FlightServerError."""
         del context, descriptor, reader, writer
-        raise fl.FlightServerError(f"nothing can be exchanged here: {_READS_ONLY}")
+        raise fl.FlightServerError(f"exchange is not supported: {_READS_ONLY}")
 
     def list_flights(self, context: Any, criteria: Any) -> Iterator[Any]:
         """A question for each table."""

@@ -20,7 +20,7 @@ IDLE_S: Final = 300.0
 """A client that takes nothing for so long is cut off."""
 GRACE_S: Final = 2.0
 """Answers may end for so long when the server is stopped."""
-_LOOKS: Final = 8
+LOOKS: Final = 8
 """How often in an idle time is looked. Looks are counted, not seconds: a server that stands still blames no client."""
 
 
@@ -81,10 +81,10 @@ class Answers:
     def _idle(self) -> set[Address]:
         """Those who have left something untaken for the whole idle time. Each call is a look."""
         with self._lock:
-            return {address_of(peer) for answer, peer in self._streaming.items() if answer.looks() >= _LOOKS}
+            return {address_of(peer) for answer, peer in self._streaming.items() if answer.looks() >= LOOKS}
 
     def _look(self) -> None:
-        while not self._ended.wait(self._idle_s / _LOOKS):
+        while not self._ended.wait(self._idle_s / LOOKS):
             if peers := self._idle():
                 self.cut_off += cut_off(lambda _, peer: peer in peers)
 

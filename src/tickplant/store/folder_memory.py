@@ -1,4 +1,4 @@
-"""What a store's folders hold, remembered until these change: a short range costs less than listing them."""
+"""What a store's folders hold, cached until the folders change: listing them costs more than reading a short range."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from tickplant.store.segments import Segment, names_in, roots_of, segments_of
 _SECOND_NS: Final = 10**9
 _COARSE_NS: Final = 2 * _SECOND_NS
 _FINE_NS: Final = _SECOND_NS // 10
-"""A folder that changed just now may change again without a later time. Of file systems that keep whole seconds, FAT
-has the longest step, two; the others take the time of the kernel's clock, which ticks at least 100 times a second."""
+"""A folder that has just changed may change again without a later time stamp. Of the file systems with whole seconds,
+FAT has the longest step, two; others use the kernel's clock, which ticks at least 100 times a second."""
 
 Found = TypeVar("Found")
 
 
 class FolderMemory:
-    """Of one reader. Not thread-safe."""
+    """The folders as one reader knows them. Not thread-safe."""
 
     def __init__(self, data_dir: Path, forget: Callable[[], None]) -> None:
-        """`forget` is called where segments are looked for anew."""
+        """`forget` is called whenever segments are listed again."""
         self._data_dir = data_dir
         self._forget = forget
         self._roots = roots_of(data_dir)
         self._known: dict[Hashable, tuple[list[int], Any]] = {}
 
     def producers(self, schema: Schema) -> list[str]:
-        """Names of the processes whose records of this schema are stored. Raises StoreError."""
+        """Names of the producers with stored records of this schema. Raises StoreError."""
         names = self._recall("names", self._roots, partial(names_in, self._roots))
         folders = [f"{root}/{name}" for root in self._roots for name in names]
 
@@ -53,7 +53,7 @@ class FolderMemory:
         return self._recall((producer, schema), folders, find)
 
     def _recall(self, what: Hashable, folders: Sequence[str], find: Callable[[], Found]) -> Found:
-        """What `find` returns, by looking at these folders alone; their subfolders are folders of their own."""
+        """The result of `find`, cached until one of these folders changes; `find` looks at them alone, not deeper."""
         states = [_changed_ns(folder) for folder in folders]
         known = self._known.get(what)
         if known is not None and known[0] == states:
@@ -68,12 +68,12 @@ class FolderMemory:
 
 
 def _settled_ns(changed_ns: int) -> int:
-    """From when on a further change of a folder has a later time than this one."""
+    """The time after which any further change of a folder has a later time stamp than this one."""
     return changed_ns + (_FINE_NS if changed_ns % _SECOND_NS else _COARSE_NS)
 
 
 def _changed_ns(folder: str) -> int:
-    """When names or rights of a folder changed; 0 where there is none that could be asked."""
+    """When the names in a folder or its rights last changed; 0 if that cannot be read."""
     try:
         return os.stat(folder).st_ctime_ns  # noqa: PTH116  # pathlib takes three times as long
     except OSError:

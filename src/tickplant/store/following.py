@@ -1,10 +1,10 @@
-"""History and the live stream in one: `Store.follow`.
+"""Stored history joined with the live stream: `Store.follow`.
 
-What is given of a topic is proved complete by the seqs of its producers: mostly one, but two feeds may record a symbol.
-History is read up to where the store ends. The first live message of a topic and producer is not given: once the store
-holds its last record, the topic is read from the store up to there, and from there on live messages follow on each
-other by topic sequence. Whenever they do not, because an engine was overrun, killed or replaced, all is joined again in
-the same way. A live message without a producer was made for subscribers alone, and is left out.
+The seqs of a topic's producers prove that nothing is missing. A topic mostly has one producer, but two feeds may record
+a symbol. First, history is read up to the end of the store. The first live message of a topic and producer is not
+passed on: once the store holds its last record, the topic is read from the store up to there. From there on, live
+messages follow each other by topic sequence. Whenever they do not, since an engine was overrun, killed or replaced, the
+topic is joined again in the same way. A live message without a producer was made for subscribers only, and is left out.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:  # the reader offers this as a method
     from tickplant.store.reader import Store
 
 _LOOK_S: Final = 0.1
-"""How often the store is looked at while a topic waits for it."""
+"""How often to look at the store while a topic waits for it."""
 
 
 class _Stream:
-    """How far the records that one topic has of one producer have been given."""
+    """The records of one topic and producer: how far they have been passed on."""
 
     def __init__(self, through: int) -> None:
         self.joined = False
-        self.through = through  # the seq up to which all was given
+        self.through = through  # all records up to this seq have been passed on
         self.held: deque[Message] = deque()
         self.since_s = 0.0  # when the first held message came
 
@@ -52,10 +52,10 @@ class Following:
         self._hint = f"is {store.data_dir} the store of that plant"
         self._splitter = TopicSplitter(store, topics, "stored")
         self._streams: dict[str, dict[str, _Stream]] = {}  # by topic and producer
-        self._begin: dict[tuple[Schema, str], int] = {}  # by producer: the last seq of what was stored at first
+        self._begin: dict[tuple[Schema, str], int] = {}  # by producer: the last seq that was stored at the start
 
     def messages(self, start_ns: int | None) -> Iterator[Message]:
-        """History from a time on, then what comes; ends never."""
+        """History from a time on, then the live stream; never ends."""
         with self._live:
             yield from self._history(start_ns)
             looked_s = 0.0
@@ -86,7 +86,7 @@ class Following:
                 yield from self._splitter.split(schema, records)
 
     def _take(self, message: Message) -> Iterator[Message]:
-        """A live message, or word that some were lost."""
+        """Take a live message, or a note that records were lost."""
         streams = self._streams.setdefault(message.topic, {})
         if message.kind == "lost" or not message.producer:
             for stream in streams.values():
@@ -101,7 +101,7 @@ class Following:
             stream.through = int(seqs[-1])
             yield message
         else:
-            # What is old was recovered by the engine and is given already; but the stream has a seam here.
+            # Old records were recovered by the engine, and have been passed on; but the stream is not continuous here.
             stream.joined = False
             if int(seqs[-1]) > stream.through or (np.diff(seqs) <= 0).any():
                 self._hold(stream, message)
@@ -112,7 +112,7 @@ class Following:
         stream.held.append(message)
 
     def _join(self, stream: _Stream) -> Iterator[Message]:
-        """Give what waits, where the store has come far enough."""
+        """Pass on the held messages once the store has caught up with them."""
         while stream.held:
             first = stream.held[0]
             seq, producer = int(first.records[-1]["seq"]), first.producer
@@ -133,7 +133,7 @@ class Following:
                 yield from self._take(message)
 
     def _fill(self, stream: _Stream, like: Message, last: int) -> Iterator[Message]:
-        """What the store has of a topic and producer up to a seq, and has not been given."""
+        """The stored records of a topic and producer, up to a seq, that have not been passed on yet."""
         if last > stream.through:
             selection = Selection(ids=frozenset(row.id for row in self._store.find(like.venue, like.symbol)))
             for records in self._store.read(

@@ -1,9 +1,9 @@
-"""The history service: what is stored, for subscribers of engines that keep it no longer.
+"""The history service: serves stored records to subscribers of engines that no longer hold them in memory.
 
-`python -m tickplant.store.history_service`, its stdin being a job_specs.HistorySpec. Answers one question after
-another (`topic_history`). Nothing is registered and nothing remembered: a question comes with the way that its answer
-is to go, and any life of this process gives the same one. Exits 0 when stopped, and after a while without a question:
-engines have it started when they need it.
+`python -m tickplant.store.history_service` reads a job_specs.HistorySpec from stdin, and answers one request after
+another (`topic_history`). It registers and remembers nothing: a request carries the route for its answer, and every
+life of this process gives the same one. It exits 0 when stopped, and after a while without requests: engines have it
+started when they need it.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from tickplant.writer.format.codec import warm_up as warm_up_codec
 from tickplant.writer.index import Damage
 
 WRITER_LOOK_S: Final = 0.05
-"""How often it is looked whether the writer is as far; other questions are answered meanwhile."""
+"""How often to check whether the writer has caught up; other requests are answered meanwhile."""
 
 QUEUED: Final = 256
-"""Questions of an engine that wait here, and answers that wait for it."""
+"""How many requests of an engine may wait here, and how many answers may wait for the engine."""
 
 STALE_S: Final = 10.0
-"""Who asked longer ago than this has asked again."""
+"""A request older than this is dropped: its sender has asked again."""
 
 _QUESTION: Final = msgspec.msgpack.Decoder(Passage | GetHistory)
 
 
 class _Early(NamedTuple):
-    """A question and when it is answered at the latest; `way`: the frames that lead its answer."""
+    """A request ahead of the writer, and the latest time to answer it; `way`: the frames that route its answer."""
 
     until_s: float
     way: list[bytes]
@@ -50,11 +50,11 @@ class _Early(NamedTuple):
 
 
 class HistoryService:
-    """Answers one question after another until nobody asks any more."""
+    """Answers requests until none come any more."""
 
     def __init__(self, spec: HistorySpec, resources: contextlib.ExitStack) -> None:
         self.answered = 0
-        self.missing = 0  # questions that the store has no answer to
+        self.missing = 0  # requests that the store could not answer
         self._early: list[_Early] = []
         self._looked_s = 0.0
         self._idle_s, self._writer_s = spec.idle_s, spec.writer_s
@@ -83,16 +83,16 @@ class HistoryService:
                 idle_s = time.monotonic() + self._idle_s
             self._answer_early()
         self._socket.unbind(self._address)
-        while not loop.stopping and self._take_next():  # what came at the last moment
+        while not loop.stopping and self._take_next():  # requests that came at the last moment
             loop.beat()
-        loop.report()  # a question that was laid by may have been answered since the last report
+        loop.report()  # a postponed request may have been answered since the last report
 
     def counters(self) -> Counters:
-        """What the supervisor shows."""
+        """Counters for the supervisor."""
         return {"answered": self.answered, "missing": self.missing}
 
     def _take_next(self) -> bool:
-        """Answer a question, or lay it by until the writer is as far. Returns whether there was one."""
+        """Answer a request, or postpone it until the writer catches up. Returns whether there was one."""
         try:
             *way, question = self._socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
@@ -107,7 +107,7 @@ class HistoryService:
         return True
 
     def _answer_early(self) -> None:
-        """Answer those for which the writer has come, or that have waited for long enough."""
+        """Answer postponed requests that the writer has reached, or that have waited long enough."""
         now_s = time.monotonic()
         if not self._early or now_s - self._looked_s < WRITER_LOOK_S:
             return
@@ -120,9 +120,9 @@ class HistoryService:
                 self._answer(early)
 
     def _is_stored(self, asked: Passage | GetHistory, ends: dict[tuple[str, Schema], int]) -> bool:
-        """Whether the writer is as far; also where that will never be: the answer says so.
+        """Whether the writer has reached this request. Also true if it never will: the answer then says so.
 
-        `ends` remembers what has been looked up, by producer and schema: the next seq.
+        `ends` caches the next seq by producer and schema.
         """
         store, producer = self._history.store, asked.producer
         try:
@@ -144,7 +144,7 @@ class HistoryService:
             answer = [asked.otherwise if isinstance(asked, Passage) else encode(Refused(asked.id, why))]
         self.answered += len(answer) > 1
         self.missing += len(answer) == 1
-        # Where the engine takes none, or is another one, nobody waits for this.
+        # If the engine takes no answers, or has been replaced, nobody waits for this one.
         with contextlib.suppress(zmq.Again):
             self._socket.send_multipart([*early.way, *answer], zmq.NOBLOCK)
 
@@ -153,7 +153,7 @@ class HistoryService:
 
 
 def warm_up() -> None:
-    """Compile or load the kernels of such a process."""
+    """Compile the kernels of a history service, or load them from the cache."""
     warm_up_codec()
     tick_channels(np.zeros(1, TICK), np.zeros(1, np.uint32), np.zeros(1, np.uint32))
 

@@ -1,16 +1,16 @@
-"""Scans of a store: record arrays as they come, or whole days as memory-mapped columns, uncompressed.
+"""Scans of a store: as arrays of records, or as whole days of memory-mapped, uncompressed columns.
 
     scan = Store("data").scan("binance", "BTCUSDT", kinds=["trade"])
     for records in scan: …                                   # arrays of DTYPES[schema], merged by receive time
     for day in scan.days(["ts_recv", "price", "size"]): …    # day.columns["price"] is a view of a file, shape (rows,)
 
-A day is decoded once, when it is first asked for, into a file of numpy's own format for each column:
+A day is decoded once, on first use, into a file in numpy's own format for each column:
 
     <data>/mapped/PRODUCER/SCHEMA/DAY/WHAT/COLUMN-RECORDS-LAST_SEQ.npy
 
-RECORDS and LAST_SEQ say what it was made from: a day that has grown is made anew. These files are never the only truth:
-those not used for longest go where a budget is exceeded, and all of them may be removed at any time. Where they cannot
-be written (a full disk, a folder that is read-only, a day larger than the budget) the columns come in memory.
+RECORDS and LAST_SEQ identify the source: a day that has grown is decoded again. These files are only a cache: the least
+recently used ones are removed when a budget is exceeded, and all of them may be removed at any time. If they cannot be
+written (a full disk, a read-only folder, a day larger than the budget), the columns are in memory.
 """
 
 from __future__ import annotations
@@ -46,22 +46,22 @@ Records = NDArray[np.void]
 FOLDER: Final = "mapped"
 BUDGET_BYTES: Final = 64 << 30
 ROOM_BYTES: Final = 256 << 20
-"""What these files always leave free on the disk."""
+"""How much of the disk these files always leave free."""
 
 SCRATCH: Final = ".part"
 ABANDONED_S: Final = 3600.0
 
 
 class MappedDay(NamedTuple):
-    """Columns of the records of one producer on one day of UTC by receive time, in stored order.
+    """Columns of the records of one producer on one UTC day, by receive time, in stored order.
 
     Attributes:
-        schema: of the records.
-        producer: who recorded them.
-        day: `numpy.datetime64`, of days.
-        rows: how many records; at least 1.
-        columns: by name, read-only arrays of shape (rows,) and the dtype of that field of `DTYPES[schema]`.
-        mapped: whether they are views of files; else they are in memory.
+        schema: schema of the records.
+        producer: the producer that recorded them.
+        day: `numpy.datetime64` with unit day.
+        rows: number of records, at least 1.
+        columns: by name, read-only arrays of shape (rows,) and the dtype of the field in `DTYPES[schema]`.
+        mapped: whether the columns are views of files; if not, they are in memory.
     """
 
     schema: Schema
@@ -73,7 +73,7 @@ class MappedDay(NamedTuple):
 
 
 class Scan:
-    """See `Store.scan`. Iterating it reads anew each time."""
+    """See `Store.scan`. Each iteration reads the store again."""
 
     def __init__(self, store: Store, schema: Schema, selection: Selection, producers: Sequence[str]) -> None:
         self._store = store
@@ -94,15 +94,15 @@ class Scan:
         budget_bytes: int = BUDGET_BYTES,
         progress: Callable[[int], object] = lambda _: None,
     ) -> Iterator[MappedDay]:
-        """The records as columns of days, one producer after another.
+        """The records as columns, day by day, one producer after another.
 
         Args:
-            columns: names, of `DTYPES[schema]`; None takes all.
-            budget_bytes: what the mapped files of this store may take together.
-            progress: called with the rows decoded so far, of what was not mapped yet.
+            columns: names of fields of `DTYPES[schema]`; None takes all.
+            budget_bytes: the most that the mapped files of this store may take together.
+            progress: called with the number of rows decoded so far; days that were already mapped do not count.
 
         Raises:
-            DamageError: a day has damage, whatever the store does about it elsewhere.
+            DamageError: a day has damage, even if the store has an `on_damage`.
             ValueError: the schema has no such column.
         """
         from tickplant.store.export_notes import days_of, note_of  # noqa: PLC0415  # it needs Arrow
@@ -134,7 +134,7 @@ class Scan:
 
 
 class _Maker:
-    """Finds the files of a day, or makes them."""
+    """Finds the files of a day, or creates them."""
 
     def __init__(self, store: Store, schema: Schema, budget_bytes: int, progress: Callable[[int], object]) -> None:
         self._store = type(store)(store.data_dir, while_reading=store.while_reading)  # any damage is an error
@@ -163,10 +163,10 @@ class _Maker:
                 return self._in_memory(producer, whole, names), False
         for name, path in paths.items():
             with contextlib.suppress(OSError):
-                os.utime(path)  # used last: the budget goes by this
+                os.utime(path)  # mark as used, since the budget removes the least recently used
             try:
-                made[name] = np.asarray(np.load(path, mmap_mode="r"))  # no memmap: that is slower to slice
-            except (OSError, ValueError):  # removed just now, or by a power cut not whole
+                made[name] = np.asarray(np.load(path, mmap_mode="r"))  # not a memmap, which is slower to slice
+            except (OSError, ValueError):  # removed just now, or incomplete after a power cut
                 path.unlink(missing_ok=True)
                 return self._in_memory(producer, whole, names), False
         return made, True
@@ -181,9 +181,9 @@ class _Maker:
         return {name: np.concatenate(found) if found else np.zeros(0, dtype[name]) for name, found in parts.items()}
 
     def _write(self, producer: str, whole: Selection, paths: dict[str, Path]) -> None:
-        """Decode the columns of a day into files that appear whole, or not at all. Raises OSError, DamageError."""
+        """Decode the columns of a day into files that appear whole or not at all. Raises OSError, DamageError."""
         dtype = DTYPES[self._schema]
-        mark = secrets.token_hex(4)  # two may make the same day at once
+        mark = secrets.token_hex(4)  # two readers may create the same day at once
         scratch = {name: path.with_name(f".{path.name}.{mark}{SCRATCH}") for name, path in paths.items()}
         try:
             with contextlib.ExitStack() as files:
@@ -215,8 +215,8 @@ class _Maker:
         self._progress(self._rows)
 
     def _make_room(self, needed: int, keep: set[Path]) -> bool:
-        """Drop what was not used for longest until so much more fits; whether it does. What is open stays readable."""
-        for path in self._root.rglob(f"*{SCRATCH}"):  # of somebody who was killed
+        """Remove least recently used files until `needed` bytes fit; whether they do. Open files stay readable."""
+        for path in self._root.rglob(f"*{SCRATCH}"):  # left by a killed reader
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < time.time() - ABANDONED_S:
                     path.unlink()
@@ -242,7 +242,7 @@ class _Maker:
 
 
 def _what(selection: Selection) -> str:
-    """A name for the instruments and kinds of a day."""
+    """A folder name for a selection of instruments and kinds."""
     if selection.ids is None and selection.kinds is None:
         return "all"
     parts = [None if chosen is None else sorted(map(int, chosen)) for chosen in (selection.ids, selection.kinds)]
@@ -250,6 +250,6 @@ def _what(selection: Selection) -> str:
 
 
 def _write_header(file: IO[bytes], dtype: np.dtype[Any], rows: int) -> None:
-    """The header of a .npy file; numpy leaves room in it, so that it is as long for any number of rows."""
+    """Write the header of a .npy file; numpy pads it, so its length is the same for any number of rows."""
     header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows,)}
     npy.write_array_header_1_0(file, header)

@@ -1,4 +1,4 @@
-"""When stored records are due: as far apart as they were, divided by a speed."""
+"""When stored records are due in a replay: their original intervals, divided by a speed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Speed = float | Literal["max"]
 
 
 class Pacer:
-    """Says when records are due: as far apart as they were received, divided by the speed."""
+    """Says when records are due: at the intervals of their receive times, divided by the speed."""
 
     def __init__(self, speed: Speed, clock: Callable[[], float] = time.monotonic) -> None:
         self._speed = speed
@@ -22,7 +22,7 @@ class Pacer:
         self._started_s = 0.0
 
     def due(self, times: NDArray[np.int64]) -> int:
-        """How many of these receive times, in order, have come. The first one ever asked for has come at once."""
+        """How many of these receive times, in order, are due. The first time ever given is due at once."""
         if self._speed == "max":
             return len(times)
         if self._first_ns is None:
@@ -31,7 +31,7 @@ class Pacer:
         return int(np.searchsorted(times, self._first_ns + played_ns, side="right"))
 
     def wait_s(self, time_ns: int) -> float:
-        """How long until a receive time comes, 0 where it has."""
+        """How long until a receive time is due; 0 if it already is."""
         if self._speed == "max" or self._first_ns is None:
             return 0.0
         due_s = self._started_s + (time_ns - self._first_ns) / 1e9 / self._speed

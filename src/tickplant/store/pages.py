@@ -1,7 +1,7 @@
-"""Rows a page at a time: a cursor says where each producer's rows go on, so pages have no hole and no double.
+"""Rows a page at a time. A cursor says where each producer's rows continue, so pages have no holes and no doubles.
 
-A cursor is `PRODUCER:SEQ`, with commas between where several processes have recorded: the first seq of each that the
-pages so far do not hold.
+A cursor is `PRODUCER:SEQ`, a comma-separated list if there are several producers: the first seq of each that the pages
+so far do not hold.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ ALL_TABLES: Final = tuple(dict.fromkeys(("ticks", *VIEWS, *TABLES)))
 _PLACE: Final = re.compile(r"([a-z0-9][a-z0-9_-]{0,30}):(\d{1,19})", re.ASCII)
 
 MOST_STRETCHES: Final = 64
-"""Stretches of the journal that are looked at together, on the way back in time."""
+"""The most stretches of the journal to read together, on the way back in time."""
 
 Places = dict[str, int]
-"""By producer: the first seq that is not given yet."""
+"""By producer, the first seq that no page has returned yet."""
 
 
 class Page(NamedTuple):
-    """Rows in order, as `Rows.blocks` gives them, and where the next ones begin; None where there are none by now."""
+    """Rows in order, as `Rows.blocks` returns them, and where the next ones begin; None if there are none yet."""
 
     blocks: list[Columns]
     after: Places | None
 
 
 def parse_cursor(text: str) -> Places:
-    """What a cursor says. Raises ValueError."""
+    """The places in a cursor. Raises ValueError."""
     found = [_PLACE.fullmatch(part) for part in text.split(",")] if text else []
     if not all(found):
         raise ValueError(f"{text[:80]!r} is not a cursor such as binance:4712, which the page before has named")
@@ -57,16 +57,16 @@ class Question:
     """Rows of one instrument in one table.
 
     Args:
-        store: to read.
+        store: the store to read.
         table: one of ALL_TABLES.
-        venue: of the instrument.
-        symbol: of the instrument.
-        start_ns: of the half-open range by `clock`.
-        end_ns: its end.
+        venue: the instrument's venue.
+        symbol: the instrument's symbol.
+        start_ns: start of the half-open range by `clock`.
+        end_ns: end of that range.
         clock: `recv` or `event`.
-        how: `columns`, `where` and `prices` as `Store.rows` takes them.
+        how: `columns`, `where` and `prices`, as `Store.rows` takes them.
 
-    Raises StoreError, WhereError, TickplantError for what cannot be asked.
+    Raises StoreError, WhereError, TickplantError for an invalid question.
     """
 
     def __init__(
@@ -90,11 +90,11 @@ class Question:
         self._selection = Selection(ids=ids, kinds=kinds, start_ns=start_ns, end_ns=end_ns, clock=clock)
 
     def rows(self, after: Places | None = None) -> Rows:
-        """All of them, or those behind a cursor."""
+        """All rows, or those after a cursor."""
         return self._store.rows(self._venue, self._symbol, start_ns=self._start_ns, after=after, **self._asked)
 
     def fingerprint(self, after: Places | None = None) -> bytes:
-        """Sixteen bytes that differ where the rows may: of the chunks that may hold some of them."""
+        """Sixteen bytes that change whenever the rows may: a digest of the chunks that may hold them."""
         digest = blake2b(digest_size=16)
         for producer in self._store.producers(self.schema):
             first_seq = (after or {}).get(producer, 0)
@@ -106,7 +106,7 @@ class Question:
         return digest.digest()
 
     def page(self, limit: int, after: Places | None = None) -> Page:
-        """The first `limit` rows, behind a cursor if there is one. Raises DamageError."""
+        """The first `limit` rows, or the first after a cursor. Raises DamageError."""
         producers = self._store.producers(self.schema)
         rows = self.rows(after)
         places = dict(after or {})
@@ -125,7 +125,7 @@ class Question:
         return Page(blocks, None)
 
     def newest(self, limit: int) -> Page:
-        """The last `limit` rows, oldest first; the cursor leads to what is stored behind them. Raises DamageError."""
+        """The last `limit` rows, oldest first; the cursor leads to rows stored later. Raises DamageError."""
         producers = self._store.producers(self.schema)
         rows = self.rows()
         parts: list[list[Columns]] = []
@@ -158,9 +158,9 @@ class Question:
         return Page(blocks, places or None)
 
     def _newest_records(self, producer: str, selection: Selection) -> Iterator[Records]:
-        """Its records, the newest first, more at a time the further back.
+        """A producer's records, newest first, in parts that grow on the way back.
 
-        What is done once a part costs milliseconds, and a chunk may hold a second of a few bars.
+        Each part has a fixed cost of milliseconds, and a chunk may hold only a second of a few bars.
         """
         held: list[Records] = []
         wanted = 1

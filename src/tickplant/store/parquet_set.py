@@ -1,14 +1,14 @@
-"""A store as a Parquet data set, and back without loss.
+"""A store as a Parquet data set, from which it can be restored without loss.
 
     FOLDER/schema=tick/venue=binance/symbol=BTCUSDT/day=2024-08-08/PRODUCER.parquet
     FOLDER/_tickplant/PRODUCER.tick.2024-08-08.json              what that day was written from
 
-A day is one of UTC by receive time. A file holds every field of its records: times in UTC, kind and side as words,
-prices and sizes as the stored integers beside `price_scale` and `size_scale`. A price that does not exist and a venue
-time that was not given are null. Its metadata, `tickplant`, name producer, schema and instruments.
+Days are UTC days, by receive time. A file holds every field of its records: times in UTC, kind and side as words,
+prices and sizes as the stored integers, next to `price_scale` and `size_scale`. A price that does not exist, or a venue
+time that was not given, is null. The file's metadata, `tickplant`, names producer, schema and instruments.
 
-A file appears under its name whole or not at all, and a day's note when all its files are there: a run that was killed
-goes on behind the last such day, and a day whose records have become more is written again.
+A file appears under its name whole or not at all, and a day's note once all its files are there. So the run after a
+killed one continues after the last day with a note, and a day that has gained records is written again.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from tickplant.store.selection import Selection
 
 KEY: Final = b"tickplant"
 HELD_ROWS: Final = 1 << 22
-"""Rows of a day that wait for their row groups to fill, over all symbols: bounds what an export holds."""
+"""The most rows of a day, over all symbols, that wait for their row groups to fill: bounds an export's memory."""
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Metadata of a file."""
+    """The metadata of a file."""
 
     producer: str
     schema: str
     instruments: list[Instrument]
-    whole: bool  # all records of the producer on that day are in the set, whatever their instrument
+    whole: bool  # the set holds the producer's records of that day for all instruments
     series: list[str] = []  # names of the numbers in the column `series`, number 1 first
 
 
@@ -69,20 +69,20 @@ def export_set(
     end_ns: int | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Write what is stored, or what is new of it; returns how many records were written.
+    """Export the days that are new or have changed; returns how many records were written.
 
     Args:
-        store: to read.
-        folder: of the set, made where it is missing.
-        schema: of the records.
-        ids: of the instruments; None takes all.
+        store: the store to read.
+        folder: folder of the set, created if missing.
+        schema: schema of the records.
+        ids: ids of instruments; None takes all.
         start_ns: first receive time; whole days are written.
         end_ns: last receive time, exclusive.
-        progress: called with the records written so far.
+        progress: called with the number of records written so far.
 
     Raises:
-        StoreError: the folder cannot be written, or a record cannot be said in the set's words.
-        DamageError: of the store.
+        StoreError: the folder cannot be written, or the set has no word for a record's kind or side.
+        DamageError: the store is damaged.
     """
     written = 0
     fields = [name for name in fields_of(schema) if name not in SCALES]
@@ -106,7 +106,7 @@ def export_set(
 
 
 class _DayFiles:
-    """The files of one producer and day, one per symbol, that appear together at the end."""
+    """The files of one producer and day, one per symbol, which appear together at the end."""
 
     def __init__(self, folder: Path, store: Store, producer: str, schema: Schema, date: str, *, whole: bool) -> None:
         self.rows = 0
@@ -149,7 +149,7 @@ class _DayFiles:
         self.rows += len(places)
 
     def finish(self) -> None:
-        """Write what is left, and let the files appear."""
+        """Write the remaining rows, and let the files appear."""
         for place in list(self._held):
             self._write(place)
         self._stack.close()
@@ -175,7 +175,7 @@ class _DayFiles:
 
 
 def set_array(arrow: ArrowColumns, name: str, block: Columns) -> pa.Array:
-    """A column of a file. Raises StoreError for a kind or side of a later version, which has no word here."""
+    """A column of a file. Raises StoreError for a kind or side of a later version, for which there is no word here."""
     if name in PRICES:
         return pa.array(block[name], mask=block[name] == NO_PRICE)
     if name in TIMES or name in SCALES:
@@ -183,13 +183,13 @@ def set_array(arrow: ArrowColumns, name: str, block: Columns) -> pa.Array:
     if name in ("kind", "side"):
         found = arrow.array(name, block)
         if found.null_count != (np.count_nonzero(block["side"] == 0) if name == "side" else 0):
-            raise StoreError(f"a record has a {name} that this version has no word for", path=name)
+            raise StoreError(f"a record has a {name} that this version does not know", path=name)
         return found
     return pa.array(block[name])
 
 
 def read_fields(table: pa.Table, schema: Schema) -> dict[str, NDArray[Any]]:
-    """The fields of records from the columns of a file: the way back of `set_array`."""
+    """The fields of records from the columns of a file: the inverse of `set_array`."""
     dtype = DTYPES[schema]
     found: dict[str, NDArray[Any]] = {}
     for name in dtype.names or ():
@@ -200,7 +200,7 @@ def read_fields(table: pa.Table, schema: Schema) -> dict[str, NDArray[Any]]:
         if name in ("kind", "side"):
             words = column.cast(pa.string()).dictionary_encode()
             numbers = [_NUMBERS[name].get(word, 0) for word in words.dictionary.to_pylist()]
-            known = np.array([*numbers, 0], dtype[name])  # the last one is that of null
+            known = np.array([*numbers, 0], dtype[name])  # the last one stands for null
             found[name] = known[words.indices.fill_null(len(numbers)).to_numpy()]
         else:
             nothing = NO_PRICE if name in PRICES else 0
@@ -218,10 +218,10 @@ _NUMBERS: Final = {
 
 
 def files_of(folder: Path) -> Iterator[tuple[Path, Origin]]:
-    """Files of a set with what they say of themselves. Raises StoreError for one that is none of a set."""
+    """The files of a set with their metadata. Raises StoreError for a file that does not belong to a set."""
     for path in sorted(folder.glob("schema=*/venue=*/symbol=*/day=*/*.parquet")):
         try:
             metadata = pq.read_schema(path).metadata or {}
             yield path, msgspec.json.decode(metadata[KEY], type=Origin)
         except (OSError, pa.ArrowException, KeyError, msgspec.MsgspecError) as error:
-            raise StoreError(f"is no file of a set that tickplant exported: {error}", path=path) from error
+            raise StoreError(f"does not belong to a set that tickplant exported: {error}", path=path) from error

@@ -1,4 +1,4 @@
-"""Playing the store in Python: an iterator over the messages that a live subscriber had.
+"""Playback of a store in Python: an iterator over the messages that a live subscriber had.
 
     for message in Store("data").play("binance.BTCUSDT", speed=10, start_ns=…):
         ...                                     # a tickplant.Message, as from tickplant.subscribe
@@ -75,33 +75,33 @@ class Playback:
         return next(self._messages)
 
     def pause(self) -> None:
-        """The next message waits for `resume` or `step`."""
+        """Pause: the next message waits for `resume` or `step`."""
         with self._turn:
             self._paused, self._steps = True, 0
 
     def resume(self) -> None:
-        """Go on; the next record is due now."""
+        """Continue; the next record is due now."""
         with self._turn:
             self._paused = False
             self._pacer = Pacer(self._speed)
             self._turn.notify_all()
 
     def step(self, messages: int = 1) -> None:
-        """Let so many messages pass while paused, at once."""
+        """While paused, let this many messages pass at once."""
         with self._turn:
             self._steps += messages
             self._turn.notify_all()
 
     def seek(self, time_ns: int) -> None:
-        """Go on at this time by the clock of the playback: with snapshots, as if it had begun there."""
+        """Continue at this time, by the clock of the playback, with snapshots as if it had begun there."""
         with self._turn:
             self._sought = time_ns
             self._turn.notify_all()
 
     def set_speed(self, speed: Speed) -> None:
-        """Times real time, or "max", from here on. Raises ValueError."""
+        """Set the speed from here on, as a multiple of real time or "max". Raises ValueError."""
         if speed != "max" and not 0 < speed < float("inf"):
-            raise ValueError(f"a speed of {speed!r}: a factor above 0, or max, is wanted")
+            raise ValueError(f"speed {speed!r} is neither a factor above 0 nor max")
         with self._turn:
             self._speed, self._pacer = speed, Pacer(speed)
             self._turn.notify_all()
@@ -140,11 +140,11 @@ class Playback:
                 done = until
 
     def _interrupted(self) -> bool:
-        """Whether another time is sought."""
+        """Whether a seek is pending."""
         return self._sought is not None
 
     def _await(self, times: NDArray[np.int64], done: int) -> tuple[int, int]:
-        """Where the records that are due begin and end; waits until there is one."""
+        """Where the records that are due begin and end; waits until one is due."""
         if self._speed == "max":
             return done, len(times)
         with self._turn:
@@ -159,7 +159,7 @@ class Playback:
     def _blocks(
         self, splitter: TopicSplitter, start_ns: int | None, begins: Mapping[str, int] | None
     ) -> Iterator[tuple[Schema, Records]]:
-        """Ticks, and behind each block of them what was derived by then: as an engine publishes."""
+        """Ticks, and after each block of them the records derived by then, in an engine's order of publishing."""
         wanted, clock, store = splitter.wanted(), f"ts_{self._clock}", self._store
 
         def stream(schema: Schema) -> Iterator[Records]:
@@ -206,7 +206,7 @@ class _Held:
         self._block = next(blocks, None)
 
     def until(self, time_ns: int | None) -> Iterator[Records]:
-        """Those up to a time; None: all."""
+        """The records up to a time; None: all."""
         while self._block is not None:
             times = np.maximum.accumulate(self._block[self._clock])
             place = len(times) if time_ns is None else int(np.searchsorted(times, time_ns, side="right"))

@@ -1,8 +1,8 @@
-"""Which instruments, kinds and chunks a filter leaves, by what is known before anything is decoded.
+"""Which instruments, kinds and chunks a filter leaves, decided before anything is decoded.
 
-The library that filters the rows decides here as well, from bounds of the columns, so that no second evaluator could
-disagree with it: a `Judge`. Arrow's takes each candidate as a fragment of a data set whose partition expression is
-what holds for all its rows, and `get_fragments(filter)` drops those in which no row can fit.
+The library that filters the rows also decides here, from the bounds of columns, so that no second evaluator could
+disagree with it: this is a `Judge`. The one for Arrow makes each candidate a fragment of a data set, whose partition
+expression holds for all its rows; `get_fragments(filter)` drops the fragments in which no row can match.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ from tickplant.writer.format.chunk_bounds import BITS, LAYOUT_OF, SLOTS_OF, seri
 Expression: TypeAlias = Any  # pc.Expression, which has no types
 
 _FAN: Final = 32
-"""Chunks are asked about in groups of so many, then one by one where their group is left: a few of many is cheap."""
+"""Chunks are judged in groups of this size, then one by one in the groups that are left: finding a few among many is
+cheap."""
 
 
 _ALWAYS: Final = frozenset({"seq", *INTEGER_TIMES, *INTEGER_TIMES.values()})
-"""Columns of which the header of a chunk says something."""
+"""Columns about which the header of a chunk says something."""
 
 
 class Judge(Protocol):
-    """A filter that can tell where no row fits."""
+    """A filter that can tell where no row matches."""
 
-    columns: frozenset[str]  # that the filter looks at: of others it need not know
+    columns: frozenset[str]  # the columns that the filter looks at; bounds of others are not needed
 
     def surviving(self, candidates: Sequence[Facts]) -> list[int]:
-        """Places of the candidates in which a row may fit; all of them where it cannot tell."""
+        """Indices of the candidates in which a row may match; all of them if it cannot tell."""
         ...
 
 
@@ -48,17 +49,17 @@ class ArrowJudge:
     """An Arrow expression over the columns of a schema."""
 
     def __init__(self, filter_by: Expression, schema: pa.Schema) -> None:
-        import pyarrow.dataset as ds  # noqa: PLC0415  # loads pandas where there is one: seldom needed, and slow
+        import pyarrow.dataset as ds  # noqa: PLC0415  # loads pandas if installed: seldom needed, and slow
 
         self.columns = frozenset(needed_columns(filter_by, schema))
         self._filter_by = filter_by
         self._schema = schema
         self._make = ds.FileSystemDataset
-        self._form = ds.ParquetFileFormat()  # of files that nobody opens: a fragment has to be of some format
+        self._form = ds.ParquetFileFormat()  # for files that nobody opens: a fragment must have some format
         self._filesystem = pa.fs.LocalFileSystem()
 
     def surviving(self, candidates: Sequence[Facts]) -> list[int]:
-        """Places of the candidates in which a row may fit."""
+        """Indices of the candidates in which a row may match."""
         fragments = [
             self._form.make_fragment(str(place), self._filesystem, partition_expression=_known(facts))
             for place, facts in enumerate(candidates)
@@ -83,7 +84,7 @@ def _known(facts: Facts) -> Expression:
 
 
 def needed_columns(filter_by: Expression, schema: pa.Schema) -> list[str]:
-    """Columns that an Arrow expression looks at. Raises pa.ArrowInvalid where it does not fit the schema."""
+    """Columns that an Arrow expression looks at. Raises pa.ArrowInvalid if it does not fit the schema."""
     from pyarrow.dataset import Scanner  # noqa: PLC0415  # as above
 
     Scanner.from_batches([], schema=schema, filter=filter_by)
@@ -97,11 +98,11 @@ def needed_columns(filter_by: Expression, schema: pa.Schema) -> list[str]:
 
 
 class PrunedSelection(Selection, frozen=True):
-    """A selection that also leaves out chunks in which, by their index entries, no row fits a filter."""
+    """A selection that also leaves out chunks in which no row can match a filter, by their index entries."""
 
     judge: Any = None  # Judge
-    arrow: Any = None  # ArrowColumns; None: nothing is known of prices, sizes and ids
-    series: frozenset[int] | None = None  # numbers of those in which a row may fit; None: all
+    arrow: Any = None  # ArrowColumns; None: nothing is known about prices, sizes and ids
+    series: frozenset[int] | None = None  # numbers of the series in which a row may match; None: all
 
     def chunks(self, entries: NDArray[np.void]) -> NDArray[np.bool_]:
         """Which of these index entries may hold such records."""
@@ -131,14 +132,14 @@ class PrunedSelection(Selection, frozen=True):
         return found
 
     def _alike(self, entries: NDArray[np.void]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Places of entries that differ in what the filter looks at, and of each entry the one that is like it.
+        """Indices of entries that differ in what the filter looks at, and for each entry which of these it equals.
 
-        Bars come in chunks of a second, of which there are two sorts: with a bar of a minute and without.
+        Bars, for example, come in chunks of a second, which are of two sorts: with and without a bar of a minute.
         """
         slots = () if self.arrow is None else SLOTS_OF[self.arrow.record_schema]
         values = [place for place, its in enumerate(slots) if its.column in self.judge.columns and its.rows != BITS]
         each = np.arange(len(entries))
-        if not self.judge.columns.isdisjoint(_ALWAYS) or not values:  # hardly two are of the same time
+        if not self.judge.columns.isdisjoint(_ALWAYS) or not values:  # hardly two entries have the same times
             return each, each
         bounds = entries["bounds"][:, :, values].reshape(len(entries), 2 * len(values))
         looked_at = np.concatenate([bounds, entries["slots"][:, None].astype(np.int64)], axis=1)
@@ -148,13 +149,13 @@ class PrunedSelection(Selection, frozen=True):
 
 
 def _noted(arrow: ArrowColumns | None) -> set[str]:
-    """Columns of whose values index entries say something."""
+    """Columns about whose values index entries say something."""
     slots = () if arrow is None else SLOTS_OF[arrow.record_schema]
     return {slot.column for slot in slots if slot.rows != BITS} | _ALWAYS
 
 
 def _facts(entries: NDArray[np.void], arrow: ArrowColumns | None, columns: frozenset[str]) -> Facts:
-    """What holds for these columns in all rows of chunks with these index entries."""
+    """Bounds of these columns over all rows of the chunks with these index entries."""
     headers = entries["header"]
     facts: dict[str, Bounds | None] = {} if arrow is None else value_facts(entries, arrow, columns)
     if "seq" in columns:
@@ -185,13 +186,15 @@ def narrow(
     instruments: Sequence[Instrument],
     arrow: ArrowColumns | None = None,
 ) -> Selection:
-    """The selection with what the filter says of instruments, kinds, series, chunks: it may let more through than fits.
+    """Narrow a selection by what a filter says about instruments, kinds, series and chunks.
+
+    The result may let more records through than the filter.
 
     Args:
-        selection: to narrow.
-        judge: of the filter.
-        of: of the records.
-        instruments: all that there are.
+        selection: the selection to narrow.
+        judge: the judge of the filter.
+        of: schema of the records.
+        instruments: all instruments.
         arrow: makes the columns that the filter looks at.
     """
     rows = [row for row in instruments if selection.ids is None or row.id in selection.ids]
@@ -199,7 +202,7 @@ def narrow(
     ids = frozenset(rows[place].id for place in judge.surviving(names))
     kinds = selection.kinds
     if of == Schema.TICK:
-        # Behind the words stands what has none: kinds of a later version.
+        # The last candidate stands for kinds without a word, those of a later version.
         words: list[Facts] = [{"kind": _same(word)} for word in KIND_WORDS]
         left = judge.surviving([*words, {"kind": None}])
         if len(left) <= len(words) and len(words) not in left:

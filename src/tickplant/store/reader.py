@@ -1,11 +1,11 @@
-"""Reading what was stored, while a writer appends or long after.
+"""Reads a store, while a writer appends or long after.
 
     store = Store(Path("data"))
     for ticks in store.query("binance", "BTCUSDT", kinds=["trade"], start_ns=…, end_ns=…):
         ...                                        # arrays of dtype TICK, chunk by chunk
 
-Nothing here writes. Only committed chunks are seen. Ranges are half-open, `start <= time < end`. By the event clock a
-record without a venue time (`ts_event` 0) is in no range that has a start or an end.
+Nothing here writes. Only committed chunks are visible. Ranges are half-open, `start <= time < end`. By the event clock,
+a record without a venue time (`ts_event` 0) is in no range that has a start or an end.
 """
 
 from __future__ import annotations
@@ -55,20 +55,20 @@ Found = TypeVar("Found")
 
 INSTRUMENTS_FILE: Final = "instruments.jsonl"
 SKIP_HINT: Final = "--skip-damage leaves it out and goes on"
-"""What the errors of commands say of damage; in Python that is `on_damage`."""
+"""The hint about damage in the errors of commands; in Python, use `on_damage`."""
 
 TRIES: Final = 3
-"""How often a file that is gone is looked for where a compaction may have put its records."""
+"""How often to look for the records of a missing file where a compaction may have put them."""
 
 
 class Store(Readings, StoredStreams):
-    """One data directory. Cheap to make; not thread-safe, but any number of them may read at the same time.
+    """One data directory. Cheap to make. Not thread-safe, but any number of stores may read at the same time.
 
-    Damage is never passed over in silence: without `on_damage` the first one met raises DamageError; with it, each is
-    reported there and reading goes on behind it.
+    Damage is never skipped silently. Without `on_damage`, the first damaged part raises DamageError; with it, each is
+    reported there, and reading continues after it.
 
-    Reading may take long: a process that must report meanwhile does so in `while_reading`, which is called for each
-    file and chunk, and may raise to end the reading.
+    Reading may take long. `while_reading` is called for each file and chunk: a process may report in it, or raise to
+    end the reading.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class Store(Readings, StoredStreams):
         return Store(self.data_dir, on_damage=self.on_damage, while_reading=self.while_reading)
 
     # -----------------------------------------------------------------------------------------------------------
-    # What there is
+    # Contents
 
     @property
     def instruments(self) -> InstrumentTable:
-        """The instrument table as it is now."""
+        """The current instrument table."""
         key = state_if_there(self._table_path)
         if self._table is None or self._table[0] != key:
             self._table = key, InstrumentTable.load(self._table_path)
@@ -105,24 +105,24 @@ class Store(Readings, StoredStreams):
 
     @cached_property
     def series(self) -> SeriesTable:
-        """The names of the series of values, by number; it reads new ones when they are asked for."""
+        """The names of the series of values, by number; new ones are read on demand."""
         return SeriesTable(self.data_dir)
 
     def find(self, venue: str, symbol: str) -> list[Instrument]:
-        """Rows of a symbol, oldest first. Raises StoreError, naming what there is, where it is unknown."""
+        """Rows of a symbol, oldest first. For an unknown one, raises StoreError, which lists the known ones."""
         table = self.instruments
         if found := table.find(venue, symbol):
             return found
         known = sorted({f"{row.venue} {row.symbol}" for row in table})
         hint = f"it has {', '.join(known[:20])}{', …' if len(known) > 20 else ''}" if known else "it is empty"
-        raise StoreError(f"nothing is stored of {venue} {symbol}; {hint}", path=self.data_dir)
+        raise StoreError(f"the store has no records of {venue} {symbol}; {hint}", path=self.data_dir)
 
     def producers(self, schema: Schema = Schema.TICK) -> list[str]:
-        """Names of the processes whose records of this schema are stored."""
+        """Names of the producers with stored records of this schema."""
         return self._folders.producers(schema)
 
     def next_seq(self, producer: str, schema: Schema) -> int:
-        """The seq that continues what is stored of a producer: 0 where there is nothing."""
+        """The seq that follows a producer's stored records; 0 if there are none."""
         while segments := self.segments(producer, schema):
             last = segments[-1]
             if last.span is not None:
@@ -141,7 +141,7 @@ class Store(Readings, StoredStreams):
         return journal_files(journal_dir(self.data_dir, producer, schema))
 
     def segments(self, producer: str, schema: Schema) -> list[Segment]:
-        """Where the records of a producer are, in order: in journal files, and in spans of daily files."""
+        """Where a producer's records are, in order: in journal files, and in spans of daily files."""
         return self._folders.segments(producer, schema)
 
     # -----------------------------------------------------------------------------------------------------------
@@ -158,10 +158,10 @@ class Store(Readings, StoredStreams):
         end_ns: int | None = None,
         clock: Clock = "recv",
     ) -> Iterator[Records]:
-        """Records of one symbol, in stored order, chunk by chunk: arrays of `DTYPES[schema]`, none of them empty.
+        """Records of one symbol, in stored order, chunk by chunk: non-empty arrays of `DTYPES[schema]`.
 
-        All ids that the symbol has had are returned; `instruments` has their scales. Several producers are merged by
-        receive time. Raises StoreError for an unknown symbol, DamageError.
+        The records of all ids that the symbol has had are returned; `instruments` has their scales. Several producers
+        are merged by receive time. Raises StoreError for an unknown symbol, DamageError.
         """
         ids = [row.id for row in self.find(venue, symbol)]
         return iter(self.scan(schema=schema, ids=ids, kinds=kinds, start_ns=start_ns, end_ns=end_ns, clock=clock))
@@ -181,9 +181,9 @@ class Store(Readings, StoredStreams):
     ) -> Scan:
         """Records of any instruments, merged: by receive time between producers, in stored order within each.
 
-        Receive times within a producer may step back a little (a snapshot waits for the diffs before it); its records
-        are never reordered for that. Iterate over them (raises DamageError), or have whole days as memory-mapped
-        columns with `Scan.days`. Raises StoreError for an unknown venue or symbol.
+        Receive times within a producer may step back a little (a snapshot waits for the diffs before it); that never
+        reorders its records. Iterate over the scan (raises DamageError), or get whole days as memory-mapped columns
+        from `Scan.days`. Raises StoreError for an unknown venue or symbol.
         """
         if venue is not None or symbol is not None:
             ids = [row.id for row in self.select(venue, symbol)]
@@ -200,9 +200,9 @@ class Store(Readings, StoredStreams):
         last_seq: int | None = None,
         decode: Decode[Records] | None = None,
     ) -> Iterator[Records]:
-        """Selected records of one producer from one seq to another, both included, in stored order, chunk by chunk.
+        """Selected records of one producer from one seq to another, inclusive, in stored order, chunk by chunk.
 
-        `decode` takes the place of `ChunkDecoder.decode`. Raises DamageError.
+        `decode` replaces `ChunkDecoder.decode`. Raises DamageError.
         """
         asked = Range(producer, schema, selection, first_seq, last_seq)
         for stretch, parts, wounds in self.decoded(asked, decode or ChunkDecoder().decode):
@@ -227,13 +227,13 @@ class Store(Readings, StoredStreams):
         first_seq: int = 0,
         last_seq: int | None = None,
     ) -> Iterator[ColumnBlock]:
-        """The same records as `read`, as columns: only those named, and those that the selection looks at, are decoded.
+        """The same records as `read`, as columns: decodes only those named, and those that the selection looks at.
 
-        Raises DamageError; ValueError where the schema has no such column.
+        Raises DamageError; ValueError if the schema has no such column.
         """
         names = tuple(COLUMN_IDS[schema] if columns is None else columns)
         asked = Range(producer, schema, selection, first_seq, last_seq)
-        known = dict.fromkeys((*names, *sorted(selection.columns))) or {"seq": None}  # rows are counted, if not read
+        known = dict.fromkeys((*names, *sorted(selection.columns))) or {"seq": None}  # at least one, to count rows
         decode = ChunkDecoder().columns
         for stretch, parts, wounds in self.decoded(
             asked, partial(decode, names=tuple(known)), partial(decode, names=tuple(known | {"seq": None}))
@@ -256,10 +256,10 @@ class Store(Readings, StoredStreams):
     def decoded(
         self, asked: Range, decode: Decode[Found], with_seq: Decode[Found] | None = None
     ) -> Iterator[tuple[Stretch, list[Found], list[Damage]]]:
-        """Stretches with what their chunks hold, and the damage in them by its first seq.
+        """Stretches, with what their chunks hold and the damage in them, sorted by its first seq.
 
-        `with_seq` decodes chunks whose rows must be told apart by their seq. What a compaction moves meanwhile is
-        looked for where it is then.
+        `with_seq` decodes chunks whose rows must be told apart by seq. If a compaction moves records meanwhile, they
+        are read from their new place.
         """
         segments, tries = self.segments(asked.producer, asked.schema), 0
         with ChunkFiles(self.while_reading) as files:
@@ -283,12 +283,12 @@ class Store(Readings, StoredStreams):
                     return
 
     def stretches(self, asked: Range, segments: list[Segment] | None = None) -> Iterator[Stretch]:
-        """Where such records may be, in order, by the indexes alone. Raises StoreError."""
+        """Where the records asked for may be, in order, by the indexes alone. Raises StoreError."""
         for segment, contents in self._contents(segments or self.segments(asked.producer, asked.schema), asked):
             yield from stretches(contents, segment, asked)
 
     def chunks(self, asked: Range) -> Iterator[NDArray[np.void]]:
-        """Index entries of chunks that may hold such records, an array for each place. Raises StoreError."""
+        """Index entries of the chunks that may hold the records, one array per segment. Raises StoreError."""
         for segment, contents in self._contents(self.segments(asked.producer, asked.schema), asked):
             yield contents.entries[chosen(contents, segment, asked)]
 
@@ -310,9 +310,9 @@ class Store(Readings, StoredStreams):
         since_ns: int | None = None,
         last_seq: int | None = None,
     ) -> Iterator[Stretch]:
-        """Stretches that may hold such records, the newest first; damage that an index tells of is passed over.
+        """Stretches that may hold selected records, newest first; damage found by an index is skipped.
 
-        With `since_ns` it ends at the first file, or day, all of which was received before. Raises StoreError.
+        With `since_ns`, ends at the first file or day that was received entirely before. Raises StoreError.
         """
         segments, tries = self.segments(producer, schema), 0
         asked = Range(producer, schema, selection, last_seq=last_seq)
@@ -336,12 +336,12 @@ class Store(Readings, StoredStreams):
                 return
 
     def first(self, producer: str, schema: Schema, selection: Selection) -> Stretch | None:
-        """The oldest stretch that may hold such records. Raises StoreError."""
+        """The oldest stretch that may hold selected records. Raises StoreError."""
         found = self.stretches(Range(producer, schema, selection))
         return next((stretch for stretch in found if stretch.chunks), None)
 
     def records(self, stretch: Stretch) -> Records:
-        """The records of a stretch, of all instruments, by seq, but damage that was reported. Raises DamageError."""
+        """The records of a stretch, of all instruments, by seq; damage is reported. Raises DamageError."""
         asked = Range(stretch.producer, stretch.schema, Selection(), stretch.first_seq, stretch.last_seq)
         try:
             found = list(self._chunks(stretch, stretch.chunks))
@@ -352,23 +352,23 @@ class Store(Readings, StoredStreams):
         return in_order(found, stretch.schema)
 
     def book(self, venue: str, symbol: str, at_ns: int, *, orders: bool = False, crossed: Crossed = "flag") -> Book:
-        """The book after every record received up to and including `at_ns`.
+        """The book after all records received up to and including `at_ns`.
 
-        Found by going back to the newest snapshot before that time, or to a checkpoint since, and folding forward from
-        there. Without any snapshot the book is empty and stale, and behind damage that was reported it is stale up to
-        the next snapshot. Raises StoreError for an unknown symbol, DamageError.
+        It is rebuilt from the newest snapshot before that time, or from a later checkpoint. Without any snapshot, the
+        book is empty and stale; after damage that was reported, it is stale until the next snapshot. Raises StoreError
+        for an unknown symbol, DamageError.
 
         Args:
-            venue: of the symbol.
-            symbol: whose book.
+            venue: the symbol's venue.
+            symbol: the symbol.
             at_ns: nanoseconds since the Unix epoch.
-            orders: with each order, where it is a book of orders.
+            orders: include each order, if it is a book of orders.
             crossed: as in the configuration of its feed: `match` resolves a crossed book of orders.
         """
         return stored_books.book_at(self, self.find(venue, symbol), at_ns, orders=orders, crossed=crossed)
 
     def record(self, producer: str, schema: Schema, seq: int) -> np.void | None:
-        """The record of this seq; None where it is not stored, or damaged and that was reported. Raises DamageError."""
+        """The record of this seq; None if it is not stored, or if its damage was reported. Raises DamageError."""
         asked = Range(producer, schema, Selection(), seq, seq)
         for _, parts, wounds in self.decoded(asked, partial(record_of, ChunkDecoder(), seq)):
             for records in parts:
@@ -380,7 +380,7 @@ class Store(Readings, StoredStreams):
         return None
 
     def _chunks(self, stretch: Stretch, chunks: Iterable[Chunk]) -> Iterator[Records]:
-        """The records of some chunks that are of their stretch; damage is reported."""
+        """The records of these chunks that belong to their stretch; damage is reported."""
         with ChunkFiles(self.while_reading) as files:
             for chunk in chunks:
                 found = files.decode(chunk, stretch.schema, own_decoder().decode)
@@ -390,7 +390,7 @@ class Store(Readings, StoredStreams):
                     yield within(found, stretch)
 
     def report(self, damage: Damage) -> None:
-        """Count damage and pass it on. Raises DamageError where nobody asked for it."""
+        """Count damage, and pass it to `on_damage`. Without that, raises DamageError."""
         self.damages += 1
         if self.on_damage is not None:
             return self.on_damage(damage)

@@ -1,4 +1,4 @@
-"""What a store is asked for by name: ticks, trades, quotes, levels, orders, bars, bbo and gaps, as rows.
+"""The named readings of a store: ticks, trades, quotes, levels, orders, bars, bbo, gaps and others, as rows.
 
     trades = Store("data").trades("binance", "BTCUSDT", "2024-08-08", "2024-08-09")
     trades.numpy(); trades.arrow(); trades.pandas(); trades.polars(); trades.batches()
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
     from tickplant.store.rows import Check, Rows
 
 Time: TypeAlias = int | str | datetime | np.datetime64
-"""Nanoseconds since the epoch, RFC 3339, or a time of Python, numpy or pandas; without a zone it is UTC."""
+"""Nanoseconds since the epoch, RFC 3339 text, or a time of Python, numpy or pandas; UTC if it has no zone."""
 Names: TypeAlias = str | Iterable[str]
 
 PRODUCER: Final = "producer"
-"""A field on request: the place of a row's producer among `Store.producers` of its schema."""
+"""A field on request: the index of a row's producer in `Store.producers` of its schema."""
 
 _ORDERS: Final = (Kind.ORDER_ADD, Kind.ORDER_MODIFY, Kind.ORDER_CANCEL, Kind.ORDER_FILL)
 
 
 class Readings:
-    """Methods of `Store`. Each returns rows that are read when they are needed.
+    """Methods of `Store`. Each returns rows that are read only when needed.
 
-    All of them take: `venue` and `symbol`, a name, several, or None for all; `start` and `end`, of the half-open range
-    by `clock`; `columns`, in order; `where`, a predicate as `tickplant.store.where` describes or an Arrow expression;
-    `prices`, "decimal", "float" or "integer". They raise StoreError for what is not stored, WhereError for a predicate
-    that cannot be understood, and, while rows are read, DamageError.
+    All of them take: `venue` and `symbol`, one name, several, or None for all; `start` and `end`, the half-open range
+    by `clock`; `columns`, in order; `where`, a predicate (see `tickplant.store.where`) or an Arrow expression;
+    `prices`, "decimal", "float" or "integer". They raise StoreError for a name that is not stored, WhereError for a
+    predicate that cannot be understood, and, while rows are read, DamageError.
     """
 
     data_dir: Path
@@ -64,19 +64,19 @@ class Readings:
         return self._rows(venue, symbol, range_, how, kinds=(Kind.TRADE,))
 
     def quotes(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
-        """Best bids and offers as the venue sent them, a row a side; `bbo` has those of the book."""
+        """Best bids and offers as the venue sent them, one row per side; `bbo` returns those of the engine's books."""
         return self._rows(venue, symbol, range_, how, kinds=(Kind.QUOTE,))
 
     def levels(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
-        """Changes of books by level, and the CLEARs between."""
+        """Changes of books by level, and the CLEARs between them."""
         return self._rows(venue, symbol, range_, how, kinds=(Kind.LEVEL, Kind.CLEAR))
 
     def orders(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
-        """Changes of books of orders, and the CLEARs between."""
+        """Changes of books of orders, and the CLEARs between them."""
         return self._rows(venue, symbol, range_, how, kinds=(*_ORDERS, Kind.CLEAR))
 
     def gaps(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
-        """What is missing: price is the GapCause, size how many records, order_id and venue_seq the ids around."""
+        """Gaps: price is the GapCause, size the number of missing records, order_id and venue_seq the ids around."""
         return self._rows(venue, symbol, range_, how, kinds=(Kind.GAP,))
 
     def bbo(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
@@ -84,13 +84,13 @@ class Readings:
         return self._rows(venue, symbol, range_, how, schema=Schema.BBO)
 
     def bars(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
-        """Bars of every interval that the engine made; `interval_s` tells which, and `where="interval_s = 60"`."""
+        """Bars of every interval that the engine made; select one by `interval_s`: `where="interval_s = 60"`."""
         return self._rows(venue, symbol, range_, how, schema=Schema.BAR)
 
     def values(self, venue: Names | None = None, symbol: Names | None = None, *range_: Time | None, **how: Any) -> Rows:
-        """Values of the series that the engine made, as `[[engines.NAME.derive]]` says: `where="series = rsi-14.1m"`.
+        """Values of the series that the engine made by `[[engines.NAME.derive]]`: `where="series = rsi-14.1m"`.
 
-        `store.series.names` has the names of all. What has no value, as in a warm-up, is NaN.
+        `store.series.names` has all names. NaN means no value, as during warm-up.
         """
         return self._rows(venue, symbol, range_, how, schema=Schema.VALUE)
 
@@ -99,7 +99,7 @@ class Readings:
     ) -> Rows:
         """Bars of trades that the engine closed by a rule: `where="series = bars.volume-50"`.
 
-        A row whose flags have `BarFlag.CORRECTION` is no bar, but a trade that came later; see `layouts.TRADE_BAR`.
+        A row with the flag `BarFlag.CORRECTION` is not a bar, but a trade that came later; see `layouts.TRADE_BAR`.
         """
         return self._rows(venue, symbol, range_, how, schema=Schema.TRADE_BAR)
 
@@ -118,31 +118,31 @@ class Readings:
         end: Time | None = None,
         **parameters: float,
     ) -> Derived:
-        """Values of an indicator over what is stored: `store.derive("rsi", "binance", "BTCUSDT", bars="5m", period=9)`.
+        """Values of an indicator over stored data: `store.derive("rsi", "binance", "BTCUSDT", bars="5m", period=9)`.
 
-        Indicators over bars take those of length `bars`: the engine's where it stored that length, else bars made from
-        the stored trades. The indicator begins with the first stored row whatever the range, which only says what is
-        given back. What was computed is kept in the store's folder `derived`, and made anew where its inputs changed.
+        Indicators over bars use bars of length `bars`: the engine's if it stored that length, otherwise bars made from
+        the stored trades. The indicator always starts at the first stored row; the range only selects which values are
+        returned. Computed values are kept in the store's folder `derived`, and computed again if their inputs change.
 
         Args:
-            name: of the indicator; `tickplant.derive.indicators.catalogue.INDICATORS` has all of ours. Or where one of
-                your own is: `spreads.py:SPREAD_MEAN`, `package.module:OBJECT`.
-            venue: a name, several, or None for all.
+            name: name of the indicator, one of `tickplant.derive.indicators.catalogue.INDICATORS`; or the place of your
+                own: `spreads.py:SPREAD_MEAN`, `package.module:OBJECT`.
+            venue: one name, several, or None for all.
             symbol: likewise.
-            range_: start and end, by place.
-            bars: such as 1s, 5m, 1h, 1d, or bars of trades by a rule, such as volume-50, time-60, session-XNYS. Of an
-                indicator over bars; 1m where nothing is given.
-            sessions: of vwap_session, the calendar whose sessions it begins with, such as XNYS.
-            every: how often books are sampled: 100ms, 1s, 1m, at most 1d. Of an indicator over the book; 1s where
-                nothing is given.
-            clock: of the range.
+            range_: start and end, as positional arguments.
+            bars: for an indicator over bars: a length such as 1s, 5m, 1h, 1d, or a rule for bars of trades, such as
+                volume-50, time-60, session-XNYS. Default 1m.
+            sessions: for vwap_session: the calendar at whose sessions it restarts, such as XNYS.
+            every: for an indicator over the book: how often to sample books, such as 100ms, 1s, 1m, at most 1d. Default
+                1s.
+            clock: clock of the range.
             progress: called with each `DerivedDay`, from several threads.
-            start: of the half-open range.
-            end: likewise.
-            parameters: of the indicator, defaults where none is given.
+            start: start of the half-open range.
+            end: end of that range.
+            parameters: the indicator's parameters; the others have their defaults.
 
-        Raises StoreError for what is not stored, DeriveError for an unknown indicator or parameter and for `bars`,
-        `sessions` or `every` where the indicator has no use for them, and, while rows are read, DamageError.
+        Raises StoreError for a name that is not stored, DeriveError for an unknown indicator or parameter and for
+        `bars`, `sessions` or `every` that the indicator cannot use, and, while rows are read, DamageError.
         """
         from tickplant.derive.calendars import calendar_of  # noqa: PLC0415
         from tickplant.derive.indicator import SESSION_S, check_session_s, check_sessions  # noqa: PLC0415
@@ -191,11 +191,11 @@ class Readings:
     ) -> Features:
         """Samples of a feature set: `store.features("momentum", "binance", "BTCUSDT", "2026-01-05", "2026-01-06")`.
 
-        Each row has the values that were known then, from the first one stored on. They are made of stored values: of a
-        set that an engine makes, by its name, the newest version unless one is named; or of any other, as a
-        `tickplant.derive.feature_sets.FeatureSet`, whose members an engine has made.
+        Each row has the values that were known at its time; rows begin with the first stored one. The samples are made
+        from stored values. `features` is the name of a set that an engine makes (the newest version, unless `version`
+        is given), or any `tickplant.derive.feature_sets.FeatureSet` whose members an engine has made.
 
-        Raises StoreError for what is not stored, DeriveError for a set that is not known, and, while rows are read,
+        Raises StoreError for a name that is not stored, DeriveError for an unknown set, and, while rows are read,
         DamageError.
         """
         from tickplant.store.feature_rows import Features, set_of  # noqa: PLC0415
@@ -225,10 +225,10 @@ class Readings:
         judge: Judge | None = None,
         after: Mapping[str, int] | None = None,
     ) -> Rows:
-        """Rows of any schema and kinds, which the methods above select by name.
+        """Rows of any schema and kinds; the methods above select them by name.
 
-        A reader that filters the rows itself names in `judge` the chunks that it needs. `after`: the first seq of each
-        producer of which earlier ones are left out.
+        A reader that filters the rows itself passes a `judge` of the chunks that it needs. `after` gives the first seq
+        to return, by producer.
         """
         # Arrow takes 0.2 s to import, and the processes of a plant read the store without it.
         from tickplant.derive.series import are_bars  # noqa: PLC0415
@@ -251,7 +251,7 @@ class Readings:
         if judge is not None:
             selection = narrow(selection, judge, schema, instruments, arrow)
         source = self._fields(schema, selection, after or {})
-        if after:  # all rows at once are read from the beginning
+        if after:  # reading all rows at once would start at the beginning
             return Rows(source, arrow, columns=columns, filter_by=filter_by, selection=selection)
         whole = partial(self._whole, schema, selection)
         return Rows(source, arrow, columns=columns, filter_by=filter_by, whole=whole, selection=selection)
@@ -292,15 +292,15 @@ class Readings:
         return read
 
     def _whole(self, schema: Schema, selection: Selection, names: Sequence[str], check: Check) -> Columns | None:
-        """These fields of all selected records; None where several producers have some, or must be read in blocks."""
-        from tickplant.store.whole_reading import read_whole  # noqa: PLC0415  # threads, for those who use them
+        """These fields of all selected records; None if several producers have some, or they must be read in blocks."""
+        from tickplant.store.whole_reading import read_whole  # noqa: PLC0415  # loads threads, which few readers need
 
         store = cast("Store", self)
         ranges = [Range(producer, schema, selection) for producer in store.producers(schema)]
         return read_whole(store, ranges, names, check)
 
     def select(self, venue: Names | None, symbol: Names | None) -> list[Instrument]:
-        """Rows of the instrument table. Raises StoreError, naming what there is, for a name that is not in it."""
+        """Rows of the instrument table. For an unknown name, raises StoreError, which lists the known ones."""
         store = cast("Store", self)
         if isinstance(venue, str) and isinstance(symbol, str):
             return store.find(venue, symbol)
@@ -311,8 +311,8 @@ class Readings:
             names = {wanted} if isinstance(wanted, str) else set(wanted)
             known = {getattr(row, key) for row in found}
             if missing := sorted(names - known):
-                there = ", ".join(sorted(known)[:20]) or "nothing"
-                raise StoreError(f"no {key} {missing[0]!r} is stored; there is {there}", path=self.data_dir)
+                there = ", ".join(sorted(known)[:20]) or "none"
+                raise StoreError(f"no {key} {missing[0]!r} is stored; the store has {there}", path=self.data_dir)
             found = [row for row in found if getattr(row, key) in names]
         return found
 
@@ -340,11 +340,11 @@ class Readings:
             return Kind[kind.upper()] if isinstance(kind, str) else Kind(kind)
         except (KeyError, ValueError):
             names = ", ".join(known.name.lower() for known in Kind)
-            raise StoreError(f"{kind!r} is no kind of record; there are {names}", path=self.data_dir) from None
+            raise StoreError(f"{kind!r} is not a kind of record; choose from {names}", path=self.data_dir) from None
 
 
 def _ns(time: Time | None) -> int | None:
-    """Nanoseconds since the epoch. Raises ValueError for what is no time."""
+    """Nanoseconds since the epoch. Raises ValueError for a text that is not a time."""
     if time is None or isinstance(time, int):
         return time
     if isinstance(time, str):
@@ -353,11 +353,11 @@ def _ns(time: Time | None) -> int | None:
         return int(time.astype("M8[ns]").astype(np.int64))
     moment = time.replace(tzinfo=UTC) if time.tzinfo is None else time
     whole = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    return whole * 1000 + int(getattr(time, "nanosecond", 0))  # pandas' times have them
+    return whole * 1000 + int(getattr(time, "nanosecond", 0))  # times of pandas have this attribute
 
 
 def _bounds(range_: tuple[Time | None, ...], how: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Start and end, by place or by name, which are taken out of `how`."""
+    """Start and end, given by position or by name; the names are removed from `how`."""
     if len(range_) > 2:
         raise TypeError(f"start and end are two times, not {len(range_)}")
     given = dict(zip(("start", "end"), range_, strict=False))

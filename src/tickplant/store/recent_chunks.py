@@ -1,6 +1,6 @@
-"""Chunks that were decoded lately, as what is asked for next is mostly in them.
+"""Recently decoded chunks, cached since the next request mostly needs them again.
 
-Subscribers of many topics ask for the same chunks, a topic at a time; short ranges are asked for one beside another.
+Subscribers of many topics ask for the same chunks, one topic at a time; and short ranges often follow one another.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tickplant.writer.format.codec import ChunkDecoder
 
 RECENT_BYTES: Final = 64 << 20
 RECENT_COLUMN_BYTES: Final = 4 << 20
-"""Six chunks of a day with two columns; of all columns, a single one."""
+"""Room for six chunks of daily files with two columns, or for one with all columns."""
 
 Found = TypeVar("Found")
 Columns = dict[str, NDArray[Any]]
@@ -28,7 +28,7 @@ _Decoded = tuple[NDArray[np.void], ChunkHeader, int]
 
 
 class _Recent(Generic[Found]):
-    """What was kept last, up to so many bytes; a single one is, however large."""
+    """A cache of the most recently used items, up to a number of bytes; a single item is kept, however large."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -36,14 +36,14 @@ class _Recent(Generic[Found]):
         self._kept: OrderedDict[Hashable, tuple[Found, int]] = OrderedDict()
 
     def get(self, key: Hashable) -> Found | None:
-        """What was kept under this key, if it still is."""
+        """The item under this key, if it is still kept."""
         if (known := self._kept.get(key)) is None:
             return None
         self._kept.move_to_end(key)
         return known[0]
 
     def keep(self, key: Hashable, found: Found, size_bytes: int) -> None:
-        """Keep this, and let go of what was not asked for the longest time."""
+        """Keep an item, and drop the least recently used ones."""
         self._kept[key] = found, size_bytes
         self._bytes += size_bytes
         while self._bytes > self._most_bytes and len(self._kept) > 1:
@@ -51,10 +51,10 @@ class _Recent(Generic[Found]):
 
 
 class RecentChunks:
-    """Decodes chunks, and remembers what was in the last ones. Not thread-safe.
+    """Decodes chunks, and caches the records of the last ones. Not thread-safe.
 
     Args:
-        most_bytes: of records that are remembered; one chunk is, however large.
+        most_bytes: the most bytes of records to keep; a single chunk is kept, however large.
     """
 
     def __init__(self, most_bytes: int = RECENT_BYTES) -> None:
@@ -62,7 +62,7 @@ class RecentChunks:
         self._recent = _Recent[_Decoded](most_bytes)
 
     def decode(self, buffer: bytes, /, *, path: Path, origin: int) -> _Decoded:
-        """As `ChunkDecoder.decode`; the records are not to be written to. Raises DamageError."""
+        """As `ChunkDecoder.decode`, but the records are read-only. Raises DamageError."""
         key = path, origin, buffer[: HEADER.itemsize]
         if (known := self._recent.get(key)) is not None:
             return known
@@ -73,7 +73,7 @@ class RecentChunks:
 
 
 class RecentColumns:
-    """Columns of the chunks that short ranges were taken from last, as long as their files do not change.
+    """Columns of the chunks that short ranges were last read from, while the files do not change.
 
     Not thread-safe.
     """
@@ -82,13 +82,13 @@ class RecentColumns:
         self._recent = _Recent[Columns](most_bytes)
 
     def key(self, chunk: Chunk, names: Sequence[str]) -> Hashable:
-        """What stands for these columns of a chunk, its file being as it is now. Raises StoreError."""
+        """The key of these columns of a chunk in the current state of its file. Raises StoreError."""
         return chunk.path, state_if_there(chunk.path), chunk.entry.tobytes(), tuple(names)
 
     def get(self, key: Hashable) -> Columns | None:
-        """What was kept, not to be written to."""
+        """The kept columns, which must not be written to."""
         return self._recent.get(key)
 
     def keep(self, key: Hashable, columns: Columns) -> None:
-        """Keep columns that nobody else writes to; `key` is of the time before they were read."""
+        """Keep columns that nobody will write to; `key` must be from before they were read."""
         self._recent.keep(key, columns, sum(column.nbytes for column in columns.values()))

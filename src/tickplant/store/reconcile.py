@@ -1,9 +1,9 @@
-"""Holding what is stored of a feed against the accounts that the feed wrote into it.
+"""Compares a feed's stored records with the accounts that the feed wrote among them.
 
-An account (`StatusCode.ACCOUNT_FRAMES` and, right behind it, `ACCOUNT_TICKS`) says what a feed has counted since it
-began, and how many records it has published, so that every stored record can be told to belong to that life or not.
-From each account to the next the equations of `tickplant.runtime.accounts` must hold. What a feed published after its
-last account, because it was killed or still runs, is covered by none: of these records only the seqs are proved.
+An account (`StatusCode.ACCOUNT_FRAMES`, directly followed by `ACCOUNT_TICKS`) holds the feed's counts since it began,
+and how many records it has published. So for every stored record it is known whether it belongs to that life of the
+feed. Between any two accounts, the equations of `tickplant.runtime.accounts` must hold. No account covers the records
+after the last one, of a feed that was killed or still runs: for these, only the seqs are proved.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Records = NDArray[np.void]
 
 
 class FeedDay(msgspec.Struct):
-    """What the accounts of one feed and day say, and what is stored; the UTC day of an account's receive time."""
+    """The accounts of one feed and day, and what is stored. The day is the UTC day of an account's receive time."""
 
     producer: str
     day: str
@@ -35,16 +35,16 @@ class FeedDay(msgspec.Struct):
     rejected: int = 0
     made: int = 0  # ticks; = stored + dropped
     stored: int = 0
-    dropped: int = 0  # for want of room in the ring; = told
-    told: int = 0  # by GAPs (RING_FULL)
+    dropped: int = 0  # for lack of room in the ring; = told
+    told: int = 0  # reported by GAPs (RING_FULL)
 
 
 class FeedSummary(msgspec.Struct):
-    """How far the accounts of one feed reach."""
+    """How much of one feed its accounts cover."""
 
     producer: str
     reconciled: bool = True
-    lives: int = 0  # of the feed process, that wrote an account
+    lives: int = 0  # lives of the feed process that wrote an account
     records: int = 0
     accounted: int = 0  # records up to the last account of their life
     days: list[FeedDay] = []
@@ -66,13 +66,13 @@ class _Counted(NamedTuple):
     """One account of ticks."""
 
     seq: int
-    began: int  # seq of the first record of that life
+    began: int  # seq of the first record of the feed's life
     made: int
     dropped: int
 
 
 class Flaw(NamedTuple):
-    """An equation that does not hold, and the records concerned, both inclusive."""
+    """An equation that does not hold, and the first and last record concerned, inclusive."""
 
     text: str
     first_seq: int
@@ -80,19 +80,19 @@ class Flaw(NamedTuple):
 
 
 class Reconciliation:
-    """Goes through the ticks of one producer, oldest first."""
+    """Reconciles the ticks of one producer, oldest first."""
 
     def __init__(self, producer: str) -> None:
         self.summary = FeedSummary(producer)
         self._first_seq: int | None = None
         self._runs: list[tuple[int, int]] = []  # seqs stored since the last account: first, and one past the last
-        self._told: list[tuple[int, int]] = []  # seq and size of each RING_FULL since then
+        self._told: list[tuple[int, int]] = []  # seq and size of each RING_FULL since the last account
         self._last: _Counted | None = None
-        self._frames = (0, 0, 0)  # received, parsed, rejected at the last account of this life that had them
+        self._frames = (0, 0, 0)  # received, parsed and rejected, from the last account of this life that had them
         self._pending: tuple[int, tuple[int, int, int]] | None = None  # an ACCOUNT_FRAMES and its seq
 
     def add(self, records: Records) -> Iterator[Flaw]:
-        """The records of one chunk, their seqs without a hole; yields what does not add up."""
+        """Take the records of one chunk, whose seqs are contiguous; yields what does not add up."""
         if not len(records):
             return
         seqs = records["seq"]
@@ -102,7 +102,7 @@ class Reconciliation:
         kind, code = records["kind"], records["price"]
         is_account = (kind == Kind.STATUS) & ((code == StatusCode.ACCOUNT_FRAMES) | (code == StatusCode.ACCOUNT_TICKS))
         told = (kind == Kind.GAP) & (code == GapCause.RING_FULL)
-        start = 0  # of what is not counted as stored yet
+        start = 0  # of the records not counted as stored yet
         for index in np.flatnonzero(is_account | told).tolist():
             record = records[index]
             seq = int(record["seq"])
@@ -118,12 +118,12 @@ class Reconciliation:
             self._store(int(seqs[start]), int(seqs[-1]) + 1)
 
     def interrupt(self) -> None:
-        """Some of the records that would come here were removed on purpose: what follows is counted anew."""
+        """Note that records were removed here on purpose: counting restarts after them."""
         self._first_seq, self._last, self._pending = None, None, None
         self._runs, self._told = [], []
 
     def _store(self, first: int, end: int) -> None:
-        """Records from `first` up to `end` are stored."""
+        """Count the records from `first` to `end`, exclusive, as stored."""
         if self._runs and self._runs[-1][1] == first:
             first = self._runs.pop()[0]
         self._runs.append((first, end))
@@ -142,7 +142,7 @@ class Reconciliation:
         if last is None or not same_life:
             summary.lives += 1
             if belied or counted.began < (self._first_seq or 0):
-                # The beginning of this life is not stored any more: it is counted from here.
+                # The beginning of this life is no longer stored: count from here.
                 last, self._frames = counted, frames or (0, 0, 0)
                 self._runs, self._told = [], []
             else:

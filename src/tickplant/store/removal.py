@@ -1,8 +1,8 @@
 """Retention: daily files that are old, or too many, are removed on purpose, and their manifests say so.
 
-Only what is in daily files can be removed, so never what is not compacted. The manifest is replaced first, durably, and
-then the file goes: a kill in between leaves a file that no manifest names, which the next run removes. The seqs stay
-accounted for: `verify` calls the records removed, not missing.
+Only daily files can be removed, so never records that are not compacted yet. The manifest is replaced first, durably,
+and then the file is deleted: a kill in between leaves a file that no manifest names, which the next run removes. The
+seqs stay accounted for: `verify` reports the records as removed, not as missing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from tickplant.writer.journal import Files, sync_path
 Records = NDArray[np.void]
 
 SCHEMA_CHANNELS: Final[dict[str, Schema]] = {FACTS[schema].name: schema for schema in DERIVED}
-"""Channels that are a schema of their own: whole files. The others share the file of their symbol."""
+"""Channels that are a schema of their own, and so have their own files. The others share the file of their symbol."""
 
 _KINDS: Final = {
     "trade": {Kind.TRADE},
@@ -62,7 +62,7 @@ _FLAGS: Final = {
     "book": (Flag.PARTIAL | Flag.ON_ORDERS, 0),
     "partial_book": (Flag.PARTIAL, Flag.PARTIAL),
 }
-"""Bits of `flags` that a record of a channel has so, where its kind does not tell."""
+"""Mask and value of `flags` in a channel's records, where the kind alone does not tell the channel."""
 
 
 class Removed(NamedTuple):
@@ -73,7 +73,7 @@ class Removed(NamedTuple):
 
 
 def of_channel(ticks: Records, channel: str) -> NDArray[np.bool_]:
-    """Which ticks are data of a channel; a GAP or STATUS is of none, and stays."""
+    """Which ticks are data of a channel. A GAP or STATUS belongs to no channel, and stays."""
     chosen = np.isin(ticks["kind"], [int(kind) for kind in _KINDS[channel]])
     if channel in _FLAGS:
         bits, value = _FLAGS[channel]
@@ -86,7 +86,7 @@ def of_channel(ticks: Records, channel: str) -> NDArray[np.bool_]:
 
 
 class _Candidate(NamedTuple):
-    """A daily file that a rule is about."""
+    """A daily file to which a rule applies."""
 
     span: Span
     producer: str
@@ -95,7 +95,7 @@ class _Candidate(NamedTuple):
 
 
 class Removal:
-    """Applies rules to a store. Whoever uses it holds the lock of the compaction."""
+    """Applies rules to a store. The caller must hold the compaction lock."""
 
     def __init__(
         self,
@@ -125,9 +125,9 @@ class Removal:
                     self._disk.remove(path)
 
     def apply(self, rule: RetentionConfig, now_ns: int) -> Removed:
-        """Remove what a rule does not keep, the oldest first, and nothing of a symbol behind a day that it keeps.
+        """Remove what a rule does not keep, oldest first, but nothing of a symbol after a day that the rule keeps.
 
-        So no book is folded over what was removed. Raises StoreError, OSError.
+        So no book spans removed records. Raises StoreError, OSError.
         """
         channels = [channel for channel in rule.channels if channel not in SCHEMA_CHANNELS]
         found = sorted(self._matching(rule), key=lambda one: (one.span.day, one.span.first_seq, one.file.name))
@@ -139,7 +139,7 @@ class Removal:
             old = bool(rule.keep_days) and over + rule.keep_days * DAY_NS <= now_ns
             much = bool(rule.keep_gib) and left > rule.keep_gib * 2**30
             whose = one.producer, one.schema, one.file.venue, one.file.symbol
-            # The running day stays: the next compaction may have to join it with its rest.
+            # The current day stays: the next compaction may have to join it with the rest of the day.
             if not (old or much) or over > now_ns or whose in kept or (rule.exported and not one.file.exported):
                 kept.add(whose)
                 continue
@@ -153,7 +153,10 @@ class Removal:
         return Removed(records, size)
 
     def mark_exported(self, last_day: str, venue: str = "", symbols: tuple[str, ...] = ()) -> int:
-        """Mark the files of these symbols up to a day as exported; how many were not. Raises StoreError, OSError."""
+        """Mark the files of these symbols up to a day as exported; returns how many were not yet.
+
+        Raises StoreError, OSError.
+        """
         rule = RetentionConfig(venue=venue, symbols=symbols)
         found = [one for one in self._matching(rule) if one.span.day <= last_day and not one.file.exported]
         for one in found:
@@ -169,7 +172,7 @@ class Removal:
         ]
 
     def _manifest(self, span: Span) -> Manifest | None:
-        """None where it is damaged: then nothing is removed, and `verify` says why."""
+        """A span's manifest; None if it is damaged: then nothing is removed, and `verify` says why."""
         try:
             return read_manifest(span)
         except DamageError:
@@ -193,7 +196,7 @@ class Removal:
         return found
 
     def _replace(self, span: Span, before: DailyFile, after: DailyFile) -> None:
-        """Put another entry into a manifest, durably, and remove the file that it does not name any more."""
+        """Replace an entry of a manifest, durably, and remove the file if the manifest no longer names it."""
         manifest = read_manifest(span)
         files = tuple(after if file.name == before.name else file for file in manifest.files)
         new = msgspec.structs.replace(manifest, files=files)
@@ -205,9 +208,9 @@ class Removal:
             self._disk.remove(index_path(span.path / before.name))
 
     def _without(self, one: _Candidate, channels: Sequence[str]) -> DailyFile:
-        """Write a file anew without the records of some channels, chunk by chunk, beside the old one.
+        """Write a copy of a file without the records of some channels, chunk by chunk, next to the old file.
 
-        Raises StoreError where the old one cannot be read: then it stays.
+        Raises StoreError if the old file cannot be read: then it stays.
         """
         file, path = one.file, one.span.path / one.file.name
         stem = file.name.removesuffix(DAILY_SUFFIX).partition("~r")[0]
@@ -223,7 +226,7 @@ class Removal:
             files=self._disk,
             beat=self._beat,
         )
-        writer.remove()  # what a run that was killed has left
+        writer.remove()  # the remains of a killed run
         decoder = ChunkDecoder()
         with path.open("rb") as opened:
             for entry in index.entries:
@@ -237,7 +240,7 @@ class Removal:
         if index.damage or sum(int(entry["header"]["rows"]) for entry in index.entries) != file.rows:
             raise StoreError("is damaged: nothing of it is removed; `tickplant verify` says more", path=path)
         removed_channels = tuple(sorted({*file.removed_channels, *channels}))
-        if writer.rows == file.rows:  # there are none
+        if writer.rows == file.rows:  # there were no such records
             writer.remove()
             return msgspec.structs.replace(file, removed_channels=removed_channels)
         left = writer.finish(file.venue, file.symbol, file.instruments) if writer.rows else _emptied(file)

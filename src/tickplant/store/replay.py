@@ -1,12 +1,13 @@
 """The replay process: a feed whose venue is the store.
 
-`python -m tickplant.store.replay`, its stdin being a job_specs.ReplaySpec. Publishes stored ticks, with their stored
-`seq`, into a ring, those of several feeds merged by either clock, as far apart as they were, or at `speed` times that,
-or as fast as the ring's readers take them. It may be paused, stepped, sought and looped meanwhile
-(`runtime.control.Playback`): where the time jumps, every instrument has a STATUS SOUGHT and a DISCONNECTED. There, and
-where a replay begins at a time, come the books as they stood, as snapshots, and then all that was recorded behind.
-Exits 0 at the end of the data or when stopped; 1 with a sentence where the store is damaged: a replay that leaves
-something out in silence would be worse than none. With `skip_damage` it goes on and names what it left out.
+`python -m tickplant.store.replay` reads a job_specs.ReplaySpec from stdin. It publishes stored ticks, with their stored
+`seq`, into a ring; several feeds are merged by either clock. Ticks come at their original intervals, at `speed` times
+that, or as fast as the ring's readers take them. A replay may be paused, stepped, sought and looped
+(`runtime.control.Playback`). When the time jumps, every instrument gets a STATUS SOUGHT and a DISCONNECTED. After a
+jump, and at the start of a replay from a given time, the books of that time come as snapshots, followed by everything
+recorded since. Exits 0 at the end of the data or when stopped. If the store is damaged, it prints a sentence and exits
+1: a replay that skips records silently would be worse than none. With `skip_damage` it continues, and names what it
+left out.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ from tickplant.writer.index import Damage
 BATCH_RECORDS: Final = 8192
 
 LEFT_OUT_TOLD: Final = 1000
-"""So many damaged stretches are reported one by one; all are in the log."""
+"""How many damaged stretches are reported one by one; the log has all of them."""
 
 
 def wanted_ids(store: Store, venue: str, symbols: Sequence[str]) -> list[int] | None:
-    """Ids of what is to be played, with the feed-wide records of its venues; None for everything.
+    """Ids to play, including the feed-wide records of their venues; None for everything.
 
-    Raises StoreError where nothing of that is stored.
+    Raises StoreError for a venue or symbol that is not stored.
     """
     if not venue and not symbols:
         return None
@@ -63,9 +64,9 @@ def wanted_ids(store: Store, venue: str, symbols: Sequence[str]) -> list[int] | 
 
 
 class ReplayProcess:
-    """Plays one selection once: the producer of a ring of stored ticks.
+    """Plays one selection: the producer of a ring of stored ticks.
 
-    Whatever may take longer than a heartbeat, reading the store above all, calls `go_on` of the loop meanwhile.
+    Work that may take longer than a heartbeat, above all reading the store, calls the loop's `go_on` meanwhile.
     """
 
     def __init__(self, spec: ReplaySpec, resources: contextlib.ExitStack) -> None:
@@ -78,8 +79,8 @@ class ReplayProcess:
         )
         ring = resources.enter_context(Ring.attach(spec.ring.name, Schema.TICK, Path(spec.plant.run_dir)))
         self._producer = resources.enter_context(ring.producer())
-        self._ids: list[int] = []  # instruments that are played
-        self._left_out: dict[str, int] = {}  # damage that was passed over, with its bytes
+        self._ids: list[int] = []  # instruments to play
+        self._left_out: dict[str, int] = {}  # damage that was skipped, with its size in bytes
         self._log = structlog.get_logger()
 
     def run(self) -> None:
@@ -100,7 +101,7 @@ class ReplayProcess:
         self._loop.done()
 
     def counters(self) -> Counters:
-        """What the supervisor shows."""
+        """Counters for the supervisor."""
         tape = self._tape
         return {
             "records": self._records,
@@ -118,7 +119,7 @@ class ReplayProcess:
             self._loop.report()
 
     def _play_all(self, store: Store, ids: frozenset[int] | None) -> None:
-        """Play from the beginning to the end, and from wherever is sought meanwhile. Raises Stopped."""
+        """Play from the beginning to the end, and again from each time that is sought. Raises Stopped."""
         clock, tape = self.spec.clock, self._tape
         start_ns, jumped = self.spec.start_ns, False
         while True:
@@ -129,7 +130,7 @@ class ReplayProcess:
             for records in merge_by_receive_time(streams, f"ts_{clock}"):
                 if not self._play(records):
                     break
-            while tape.paused and tape.sought is None:  # at the end: somebody may want to go back
+            while tape.paused and tape.sought is None:  # at the end: the user may want to go back
                 self._loop.nap(tape.wait_s(0))
                 self._loop.listen()
                 self._loop.go_on()
@@ -140,7 +141,7 @@ class ReplayProcess:
             jumped = True
 
     def _begin(self, store: Store, ids: frozenset[int] | None, start_ns: int | None, *, jumped: bool) -> dict[str, int]:
-        """Say that the time is another one, where it is, and what the books were; returns where each feed goes on."""
+        """Announce a jump in time, if any, and publish the books; returns the seq from which each feed continues."""
         if jumped:
             at_ns = start_ns or 0
             self._publish_all(make_statuses(self._ids, StatusCode.SOUGHT, ts_recv=at_ns))
@@ -150,14 +151,14 @@ class ReplayProcess:
         begins, played = begins_at(store, ids, start_ns, self.spec.clock), set(self._ids)
         for venue, symbol in dict.fromkeys((row.venue, row.symbol) for row in store.instruments if row.id in played):
             fold, instrument = fold_at(store, store.find(venue, symbol), start_ns, begins=begins)
-            if not fold.book(instrument).stale:  # a subscriber that attaches then has a stale one as well
+            if not fold.book(instrument).stale:  # a live subscriber would have a stale book at this time as well
                 snapshot = fold.snapshot()
                 snapshot["ts_recv"] = start_ns
                 self._publish_all(snapshot)
         return begins
 
     def _leave_out(self, damage: Damage) -> None:
-        """Name it, and play a GAP of every instrument: books are stale from here to their next CLEAR."""
+        """Log the damage, and play a GAP for every instrument: books are stale from here to their next CLEAR."""
         self._log.error("damage in the journal: left out", damage=str(damage))
         if len(self._left_out) < LEFT_OUT_TOLD:
             self._left_out[str(damage)] = damage.length_bytes
@@ -170,7 +171,7 @@ class ReplayProcess:
             self._publish(records[start : start + BATCH_RECORDS])
 
     def _publish(self, records: NDArray[np.void]) -> int:
-        """Publish a batch as there is room for it, always the first records; returns how many. Raises Stopped."""
+        """Publish the first records of a batch, as room permits; returns how many. Raises Stopped."""
         batch = records[:BATCH_RECORDS]
         published = self._producer.publish_all(batch, lambda _: self._loop.go_on())
         self._records += published
@@ -179,7 +180,7 @@ class ReplayProcess:
         return published
 
     def _play(self, records: NDArray[np.void]) -> bool:
-        """Play a block as it becomes due; False where another time is sought. Raises Stopped."""
+        """Play a block as it becomes due; False if another time is sought. Raises Stopped."""
         # A step back in time is played without delay.
         times, flags = np.maximum.accumulate(records[f"ts_{self.spec.clock}"]), records["flags"]
         tape, done = self._tape, 0
@@ -198,13 +199,13 @@ class ReplayProcess:
 
 
 def warm_up() -> None:
-    """Compile or load the kernels of such a process."""
+    """Compile the kernels of a replay, or load them from the cache."""
     prepare_ring()
     warm_up_codec()
 
 
 def main() -> None:
-    """Run one replay; ends the process with a sentence where it cannot work."""
+    """Run one replay; ends the process, with a sentence if the replay cannot run."""
     with child_process(ReplaySpec) as spec:
         warm_up()
         with contextlib.ExitStack() as resources:

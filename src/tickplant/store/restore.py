@@ -1,7 +1,7 @@
-"""What of the store an engine needs to come back: from which tick on it must fold, and how far its own records reach.
+"""What an engine needs from the store to restart: the tick from which to fold, and how far its own records reach.
 
-`FeedPast` is what the engine holds of one feed; the functions below find the seq from which folding the stored ticks
-gives books and bars exactly.
+An engine holds a `FeedPast` for each feed. The functions below find the seq from which folding the stored ticks gives
+exactly the right books and bars.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from tickplant.store.stored_states import StateSet, newest_states
 Records = NDArray[np.void]
 
 LOOK_BACK_S: Final = 3 * 86_400
-"""A series of derived records without one for this long counts as never begun: a feed's books begin anew every day."""
+"""A series without a derived record for this long counts as never begun: a feed's books restart every day."""
 
 
 class Mark(NamedTuple):
-    """How far a series of derived records is stored: its last one was made by the tick `source_seq`."""
+    """How far a series of derived records is stored: the tick `source_seq` made the last one."""
 
     schema: Schema
     instrument: int
-    series: int  # number of the series; 0 where the schema has one for each instrument
+    series: int  # number of the series; 0 if the schema has one series per instrument
     source_seq: int
     ts_recv: int = 0
-    stale: bool = False  # its last word is that the book is out of sync
+    stale: bool = False  # its last record says that the book is out of sync
 
     @property
     def of_books(self) -> bool:
-        """Whether it is of the best of a book."""
+        """Whether it is a series of the best bid and offer of a book."""
         return BY_SCHEMA[self.schema].begins is Kind.CLEAR
 
 
 def marks(store: Store, engine: str, ids: frozenset[int], settings: Settings, *, whole: bool = False) -> list[Mark]:
     """How far each series that an engine derives from these instruments is stored. Raises DamageError.
 
-    With `whole` each one is looked for in the whole store.
+    With `whole`, the entire store is searched for each series.
     """
     found: list[Mark] = []
     for entry in STREAMS:
@@ -75,7 +75,7 @@ def marks(store: Store, engine: str, ids: frozenset[int], settings: Settings, *,
 
 
 class Beginning(NamedTuple):
-    """What a fold begins with: checkpoints, if any, states, if any, then the ticks from a seq on."""
+    """What a fold begins with: checkpoints and states, if any, then the ticks from a seq on."""
 
     first_seq: int
     checkpoints: Records  # as ticks
@@ -95,27 +95,27 @@ def first_needed(
 ) -> Beginning:
     """The latest beginning from which a fold of the feed's ticks gives exactly what follows the stored records.
 
-    A book that was in sync when its last stored BBO was made begins with the last CLEAR until then: at the end of that
-    one's event, content and best are the same whatever was before. One that was stale needs nothing older than the
-    first CLEAR after. Other series begin as long before as their derivation looks back.
+    A book that was in sync when its last stored BBO was made begins with the last CLEAR up to that tick: after the
+    CLEAR's event, the book and its best prices do not depend on what was before. A book that was stale needs nothing
+    before the next CLEAR. Other series begin as far back as their derivation looks.
 
-    Indicators look back for ever: they go on from the newest set of their states, and take what ticks from the one that
-    it names have made. So all that they are made of must be whole from that tick on.
+    Indicators look back for ever. They continue from their newest set of states, and take the rows that ticks made from
+    the set's tick on. So all inputs of indicators must be complete from that tick on.
 
-    Checkpoints that name tick `s` are the books before it, to the level, and what was last said of them. So every book
-    may begin there that is among them, and every other whose CLEAR is `s` or later. Two things must hold besides: other
-    series begin at `s` or later, and the last stored BBO of all is of `s` or later. For BBO are stored in the order of
-    their ticks, so that none is missing from before `s`, though a quiet book's own last one may be much older.
+    Checkpoints that name tick `s` are the books before that tick, to the level, and their last published state. So a
+    book may begin at `s` if it is among the checkpoints, or if its CLEAR is `s` or later. Two more conditions must
+    hold: other series begin at `s` or later, and the last stored BBO of all is of `s` or later. BBO are stored in the
+    order of their ticks, so then none from before `s` is missing, though a quiet book's last BBO may be much older.
 
     Args:
-        store: where.
-        engine: whose derived records and checkpoints they are.
+        store: the store.
+        engine: the engine of the derived records and checkpoints.
         feed: producer of the ticks.
         ids: instruments of the feed.
         stored: how far the derived records are stored.
-        settings: of the engine.
-        otherwise: the seq to give where no derived record is stored.
-        whole: begin so early that every bar that is open now is whole, however long its instrument has been silent.
+        settings: the engine's settings.
+        otherwise: the seq to begin with if no derived record is stored.
+        whole: begin early enough for every currently open bar to be complete, however long its instrument was silent.
     """
     if not stored:
         return Beginning(0 if whole else otherwise, np.zeros(0, TICK))
@@ -130,7 +130,7 @@ def first_needed(
     said = {mark.instrument: mark for mark in stored if mark.of_books}
     again: frozenset[int] = frozenset()
     if states and any(parse_series(series.name).of_books for series in settings.series):
-        # What books lead to from there on is wanted once more; in what state one was there, its CLEAR and a fold tell.
+        # Records of books are needed again from the states on; the CLEAR and a fold give the state of each book there.
         again = frozenset(id_ for id_, mark in said.items() if mark.source_seq >= states.source_seq)
         said |= {id_: said[id_]._replace(source_seq=states.source_seq - 1, stale=False) for id_ in again}
     begins = _snapshots(store, feed, said, again)
@@ -156,7 +156,7 @@ def _are_kept(settings: Settings) -> Iterator[Derivation]:
 def _begun(
     store: Store, feed: str, ids: frozenset[int], stored: Sequence[Mark], settings: Settings, back_ns: int
 ) -> int:
-    """A seq before which nothing was begun that is still open, and no book began of which nothing was derived yet."""
+    """A seq before which no bar that is still open, and no series without derived records, has begun."""
     known = {(mark.schema, mark.instrument, mark.series) for mark in stored}
     closed = [mark for mark in stored if not mark.of_books]
     begins = [mark.source_seq for mark in closed]
@@ -172,13 +172,13 @@ def _begun(
 
 
 _REMOVED: Final = -1
-"""The CLEAR of a book in sync that the journal has no more: older than anything there is."""
+"""Stands for the CLEAR of a book in sync that is no longer stored: older than all stored records."""
 
 
 def _snapshots(store: Store, feed: str, said: dict[int, Mark], again: frozenset[int]) -> dict[int, int]:
-    """By instrument, seq of the CLEAR that its book begins with; none for a book that was stale and has stayed so.
+    """By instrument, the seq of the CLEAR that its book begins with; a book that was stale, and still is, has none.
 
-    Books of `again` may have had their first one after the mark.
+    A book of `again` may have had its first CLEAR after the mark.
     """
     begins = {id_: _REMOVED for id_, mark in said.items() if not mark.stale}
     open_ = dict(said)
@@ -202,7 +202,7 @@ def _snapshots(store: Store, feed: str, said: dict[int, Mark], again: frozenset[
 
 
 def _seq_at(store: Store, feed: str, time_ns: int) -> int:
-    """A seq before which nothing was received at or after this time, as far as chunks tell; 0 where none is."""
+    """A seq before which nothing was received at or after this time, as far as chunks tell; 0 if there is none."""
     for stretch in store.newest_first(feed, Schema.TICK, Selection()):
         if stretch.ts_recv_max < time_ns:
             return stretch.last_seq + 1
@@ -210,16 +210,16 @@ def _seq_at(store: Store, feed: str, time_ns: int) -> int:
 
 
 class FeedPast:
-    """The stored ticks of one feed, for an engine that must make its state of them anew.
+    """The stored ticks of one feed, from which an engine rebuilds its state.
 
     Args:
-        store: to read; it reports damage rather than raise, since the engine finds a hole by its seqs.
-        engine: whose derived records are continued.
+        store: the store to read; it must report damage, not raise, since the engine notices a hole by its seqs.
+        engine: the engine whose derived records are continued.
         feed: producer of the ticks.
-        past: whose ticks these are.
-        seen: ids of instruments that have come from the feed; asked for at each beginning, as symbols are added.
-        settings: of the engine.
-        whole: nothing at all may be missing of what is derived, however much has to be read for that.
+        past: venue and symbols of the feed.
+        seen: returns ids of instruments that have come from the feed; called at each beginning, as symbols are added.
+        settings: the engine's settings.
+        whole: no derived record may be missing, however much must be read for that.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class FeedPast:
         """Where to begin, and how far derived records are stored. Raises StoreError.
 
         Args:
-            otherwise: the seq to begin with where no derived record is stored.
+            otherwise: the seq to begin with if no derived record is stored.
         """
         store, ids = self._store, self.ids()
         stored = marks(store, self._engine, ids, self._settings, whole=self._whole)
@@ -254,11 +254,11 @@ class FeedPast:
         return first._replace(first_seq=min(first.first_seq, stored_until)), stored
 
     def ticks(self, first_seq: int) -> Iterator[Records]:
-        """What is stored by now from a seq on, chunk by chunk. Raises StoreError."""
+        """The ticks stored by now, from a seq on, chunk by chunk. Raises StoreError."""
         return self._store.read(self.feed, Schema.TICK, Selection(), first_seq=first_seq)
 
     def ids(self) -> frozenset[int]:
-        """Instruments of the feed: those that may be stored, and those that have been added since."""
+        """Instruments of the feed: those that may be stored, and those added since."""
         symbols = {symbol.upper() for symbol in self._past.symbols}
         rows = (row for row in self._store.instruments if row.venue == self._past.venue)
         stored = {row.id for row in rows if not symbols or row.symbol.upper() in symbols}

@@ -1,7 +1,7 @@
-"""Rows written to files: Arrow, Parquet, CSV and JSON lines. A file appears whole or not at all.
+"""Writes rows to files: Arrow, Parquet, CSV and JSON lines. A file appears whole or not at all.
 
-Arrow and Parquet hold what `arrow_columns` says. Text prints each price and size at its own instrument's scale, all
-decimals.
+Arrow and Parquet hold the columns that `arrow_columns` defines. Text has each price and size with all decimals of its
+own instrument's scale.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SUFFIXES: Final = {
 
 
 class TextFile(Protocol):
-    """What text can be written to."""
+    """A destination for text."""
 
     def write(self, data: bytes | memoryview, /) -> object:
         """Write whole lines of UTF-8."""
@@ -49,18 +49,18 @@ class TextFile(Protocol):
 
 
 def format_of(path: Path) -> str:
-    """The format that the suffix of a file names. Raises StoreError where it names none."""
+    """The format that a file's suffix names. Raises StoreError for an unknown suffix."""
     kind = SUFFIXES.get(path.suffix.lower())
     if kind is None:
-        raise StoreError(f"has no suffix that names a format: {', '.join(SUFFIXES)}", path=path)
+        raise StoreError(f"has no known suffix; choose from {', '.join(SUFFIXES)}", path=path)
     return kind
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that appears under its name, durable, when the block ends well, and else not at all.
+    """Open a file for writing. It appears under its name, durable, if the block succeeds, and otherwise not at all.
 
-    Raises StoreError where it cannot be written.
+    Raises StoreError if the file cannot be written.
     """
     temporary = path.with_name(f"{path.name}.part")
     try:
@@ -78,7 +78,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 def write_batches(
     file: IO[bytes], kind: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], progress: Progress
 ) -> int:
-    """Write Parquet (zstd, a row group a batch) or an Arrow file; returns the number of rows."""
+    """Write Parquet (zstd, one row group per batch) or an Arrow file; returns the number of rows."""
     if kind == "parquet":
         writer: Any = pq.ParquetWriter(file, schema, compression="zstd")
     else:
@@ -103,17 +103,17 @@ def write_text(
     quoted: Container[str] = (),
     header: bool = True,
 ) -> int:
-    """Write CSV, or one JSON object a line; returns the number of rows.
+    """Write CSV, or one JSON object per line; returns the number of rows.
 
     Args:
-        file: written to.
-        text_format: which of them.
+        file: the file.
+        text_format: CSV or JSON lines.
         arrow: makes the columns.
-        names: of the columns.
-        blocks: their fields.
+        names: names of the columns.
+        blocks: fields of the rows.
         progress: called with the number of rows so far.
-        quoted: columns of whole numbers that are text in JSON, whose readers may cut long ones.
-        header: CSV begins with a line of names.
+        quoted: columns of whole numbers to write as text in JSON, whose readers may truncate long ones.
+        header: whether CSV begins with a line of names.
     """
     rows = 0
     if text_format == "csv" and header:
@@ -133,7 +133,7 @@ def write_text(
 
 
 def joined_lines(parts: Sequence[pa.Array | str]) -> memoryview:
-    """The text of lines whose parts follow each other: arrays of text, and what is the same in each line."""
+    """The text of lines, each joined from these parts: arrays of text, and strings that are the same in every line."""
     lines = pc.binary_join_element_wise(*parts, "")
     _, offsets, text = lines.buffers()  # each line ends with its newline, so the joined text is that of the file
     start, end = np.frombuffer(offsets, np.int32)[[lines.offset, lines.offset + len(lines)]]
@@ -141,14 +141,14 @@ def joined_lines(parts: Sequence[pa.Array | str]) -> memoryview:
 
 
 def decimal_text(mantissas: NDArray[np.int64], scales: NDArray[np.uint8], valid: NDArray[np.bool_]) -> pa.Array:
-    """Decimals as text, each at its own scale; null where there is none."""
+    """Decimals as text, each at its own scale; null if not valid."""
     offsets, data = format_decimals(mantissas, scales, valid)
     buffers = [bitmap(valid), pa.py_buffer(offsets), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.string(), len(mantissas), buffers)
 
 
 def _text(arrow: ArrowColumns, name: str, block: Columns, text_format: TextFormat, *, in_quotes: bool) -> pa.Array:
-    """A column as the text that stands in the file."""
+    """A column as the text that the file contains."""
     quoted = text_format == "jsonl"
     if arrow.is_words(name):
         indices, names = arrow.labels(name, block)
@@ -161,7 +161,7 @@ def _text(arrow: ArrowColumns, name: str, block: Columns, text_format: TextForma
     elif name in PRICES or name in SIZES:
         text = decimal_text(*arrow.numbers(name, block))
     elif name in REALS:
-        # JSON has no word for what is no number.
+        # JSON cannot express NaN and infinities.
         text, quoted = pa.array(block[name], mask=~np.isfinite(block[name])).cast(pa.string()), False
     else:
         text, quoted = arrow.array(name, block).cast(pa.string()), quoted and in_quotes
@@ -171,7 +171,7 @@ def _text(arrow: ArrowColumns, name: str, block: Columns, text_format: TextForma
 
 
 def csv_field(text: str) -> str:
-    """RFC 4180: quoted where it has to be."""
+    """A CSV field by RFC 4180, quoted if necessary."""
     return '"' + text.replace('"', '""') + '"' if any(letter in text for letter in ',"\r\n') else text
 
 
@@ -180,7 +180,7 @@ def write_arrow_text(
 ) -> int:
     """Write any Arrow batches as CSV with a header line, or as JSON lines; returns the number of rows.
 
-    Times are RFC 3339 to the nanosecond in UTC; decimals have all their digits, and are text in JSON.
+    Times are RFC 3339 in UTC, to the nanosecond; decimals have all their digits, and are text in JSON.
     """
     rows = 0
     if text_format == "csv":

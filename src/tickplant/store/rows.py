@@ -1,7 +1,7 @@
-"""What was asked of a store, not yet read: rows as numpy, Arrow, pandas, polars or batches, in bounded memory.
+"""The result of a question to a store, read on demand: as numpy, Arrow, pandas, polars or batches, in bounded memory.
 
-Columns go through as columns: those asked for, and those that the filter looks at, are decoded chunk by chunk, joined
-to blocks of BATCH_ROWS, filtered, and handed on. Nothing here makes records.
+The requested columns, and those that the filter looks at, are decoded chunk by chunk, joined to blocks of BATCH_ROWS,
+filtered, and passed on as columns. Nothing here makes records.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
 BATCH_ROWS: Final = 1 << 17
 """Most rows in a record batch, and rows in a Parquet row group."""
 _LARGE_ROWS: Final = 1 << 15
-"""A block of so many is a batch as it is: to join it would cost more than what the next step does for each batch."""
+"""A block of this many rows becomes a batch of its own: joining it would cost more than one more batch does later."""
 
 Source = Callable[[Sequence[str]], Iterable[Columns]]
-"""Gives the named fields of the records, block by block, from the beginning at each call."""
+"""Returns the named fields of the records, block by block; each call starts at the beginning."""
 Check = Callable[[Columns], None]
-"""Raises an error for fields of records whose instrument nobody named."""
+"""Raises an error for fields of records of an unknown instrument or series."""
 Whole = Callable[[Sequence[str], Check], Columns | None]
-"""Gives the named fields of all records at once, checked on the way; None where they must be read in blocks."""
+"""Returns the named fields of all records at once, checked; None if they must be read in blocks."""
 
 
 class Rows:
-    """Rows of one schema, to be read as often as wanted: each call reads them anew, as they are then.
+    """Rows of one schema. They may be read any number of times: each call reads their current state.
 
     Attributes:
-        columns: names, in order.
-        arrow_columns: what makes these columns.
-        selection: which records of the store they are made of, and chunks; None: of other records.
+        columns: names of the columns, in order.
+        arrow_columns: makes these columns.
+        selection: selects the store's records and chunks behind the rows; None: the records come from elsewhere.
     """
 
     def __init__(
@@ -59,15 +59,16 @@ class Rows:
         whole: Whole = lambda *_: None,
         selection: Selection | None = None,
     ) -> None:
-        """Take where the rows come from and how they become Arrow.
+        """Prepare rows; nothing is read yet.
 
         Args:
-            source: of the fields.
+            source: source of the fields.
             arrow: makes the columns.
-            columns: those wanted, of `ArrowColumns.all`; None takes the usual ones.
-            filter_by: an Arrow expression over columns of `ArrowColumns.all`; rows for which it is true are wanted.
-            whole: gives what `source` does, sooner, to who wants everything at once.
-            selection: what the source was asked for.
+            columns: the wanted columns, of `ArrowColumns.all`; None takes the default ones.
+            filter_by: an Arrow expression over columns of `ArrowColumns.all`; only rows for which it is true are
+                returned.
+            whole: returns everything at once, faster than `source`.
+            selection: the selection that the source reads.
         """
         self._source = source
         self._at_once = whole
@@ -78,27 +79,27 @@ class Rows:
         self.columns = arrow.default if columns is None else tuple(columns)
         if not set(self.columns).issubset(arrow.all):
             unknown = next(name for name in self.columns if name not in arrow.all)
-            raise TickplantError(f"there is no column {unknown}; there are {', '.join(arrow.all)}")
+            raise TickplantError(f"unknown column {unknown!r}; choose from {', '.join(arrow.all)}")
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """Of these columns, in Arrow."""
+        """The Arrow schema of these columns."""
         return self.arrow_columns.schema(self.columns)
 
     # -----------------------------------------------------------------------------------------------------------
     # All at once
 
     def of(self, source: Source) -> Rows:
-        """The same columns and filter, of other records."""
+        """The same columns and filter, for other records."""
         return Rows(source, self.arrow_columns, columns=self.columns, filter_by=self._filter_by)
 
     def numpy(self) -> dict[str, NDArray[Any]]:
-        """Arrays of shape (rows,) by name, as stored: no row is converted.
+        """Arrays of shape (rows,) by name, with the values as stored: nothing is converted.
 
-        Times are int64 nanoseconds (`.view("M8[ns]")` makes them times), 0 where the venue gave none; kind and side
-        the numbers of `Kind` and `Side`; prices and sizes the int64 integers, to be divided by 10 to the power of
-        `price_scale` and `size_scale`, or float64 where the rows were asked for with `prices="float"`. Where no
-        columns were named, `instrument`, the id, stands in place of venue and symbol.
+        Times are int64 nanoseconds (`.view("M8[ns]")` makes them times), 0 if the venue gave none. Kind and side are
+        the numbers of `Kind` and `Side`. Prices and sizes are the int64 mantissas, to be divided by 10 to the power of
+        `price_scale` and `size_scale`, or float64 if the rows were requested with `prices="float"`. If no columns were
+        named, `instrument`, the id, replaces venue and symbol.
         """
         names = self.columns
         if not self._named:
@@ -121,35 +122,35 @@ class Rows:
     table = arrow
 
     def pandas(self) -> PandasFrame:
-        """A frame with Arrow's exact decimals, times in UTC to the nanosecond, and names as categories."""
+        """A frame of Arrow's exact decimals, UTC times in nanoseconds, and names as categories."""
         return pandas_frame(self.arrow())
 
     def polars(self) -> PolarsFrame:
-        """A frame with exact decimals, times in UTC to the nanosecond, and names as categories."""
+        """A frame of exact decimals, UTC times in nanoseconds, and names as categories."""
         return polars_frame(self.arrow())
 
     # -----------------------------------------------------------------------------------------------------------
-    # Bit by bit
+    # Batch by batch
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Arrow record batches of up to BATCH_ROWS rows, none of them empty."""
+        """Non-empty Arrow record batches of up to BATCH_ROWS rows."""
         for block in self.blocks(self.columns):
             yield self.arrow_columns.batch(self.columns, block)
 
     def reader(self) -> pa.RecordBatchReader:
-        """A streaming Arrow reader, which DuckDB, polars and others consume without holding everything.
+        """A streaming Arrow reader, which DuckDB, polars and others consume without holding everything in memory.
 
-        It reads when it is asked for the next batch, in the thread that asks: abandoned, it does nothing more.
+        It reads only when asked for the next batch, in the thread that asks. An abandoned reader does nothing more.
         """
         return pa.RecordBatchReader.from_batches(self.schema, self.batches())
 
     def blocks(self, names: Sequence[str], *, rows: int | None = None, also: Sequence[str] = ()) -> Iterator[Columns]:
-        """Fields of the records, as `ArrowColumns.sources` names them for these columns, and filtered.
+        """Filtered fields of the records: those that `ArrowColumns.sources` names for these columns.
 
         Args:
-            names: of columns.
-            rows: join blocks until so many rows are in one; None joins up to BATCH_ROWS.
-            also: further fields that the source has.
+            names: names of columns.
+            rows: join blocks up to this many rows; None joins up to BATCH_ROWS.
+            also: further fields of the source.
         """
         looked_at = [] if self._filter_by is None else needed_columns(self._filter_by, self._whole)
         fields = (*self.arrow_columns.sources([*names, *looked_at]), *also)
@@ -165,8 +166,8 @@ class Rows:
     def write(self, path: Path, *, progress: Callable[[int], None] = lambda _: None) -> int:
         """Write a file in the format that its suffix names; returns the number of rows.
 
-        It is written beside the path and appears there whole or not at all. `progress` is called with the rows so
-        far. Raises StoreError for an unknown suffix and where it cannot be written.
+        The file appears at the path whole or not at all. `progress` is called with the number of rows so far. Raises
+        StoreError for an unknown suffix, or if the file cannot be written.
         """
         kind = format_of(path)
         with whole_file(path) as file:
@@ -177,11 +178,11 @@ class Rows:
     def write_text(
         self, file: TextFile, text_format: TextFormat, *, progress: Callable[[int], None] = lambda _: None
     ) -> int:
-        """Write CSV with a header line, or one JSON object a line; returns the number of rows."""
+        """Write CSV with a header line, or one JSON object per line; returns the number of rows."""
         return write_text(file, text_format, self.arrow_columns, self.columns, self.blocks(self.columns), progress)
 
     def _everything(self, fields: Sequence[str]) -> Columns | None:
-        """These fields of all rows, where that takes no more memory than the answer does: a filter may leave few."""
+        """These fields of all rows, unless that takes more memory than the answer: a filter may leave few rows."""
         return None if self._filter_by is not None else self._at_once(fields, self.arrow_columns.check)
 
     @property
@@ -189,7 +190,7 @@ class Rows:
         return self.arrow_columns.schema(self.arrow_columns.all)
 
     def _kept(self, block: Columns, looked_at: Sequence[str], filter_by: Expression) -> Columns:
-        """The rows for which the filter is true: only what it looks at becomes Arrow before."""
+        """The rows for which the filter is true; only the columns that it looks at are converted to Arrow for that."""
         rows = pa.array(np.arange(len(block["instrument"]), dtype=np.int32))
         batch = pa.RecordBatch.from_arrays(
             [*(self.arrow_columns.array(name, block) for name in looked_at), rows], names=[*looked_at, "row"]

@@ -1,7 +1,7 @@
-"""Checking what is stored of one producer and schema, record by record: every chunk's header, every seq.
+"""Checks the stored records of one producer and schema, one by one: every chunk's header, every seq.
 
-Of a span of daily files each file is held against the manifest as well: its size, its number of records, and the
-checksum that they had when they were taken from the journal.
+Each file in a span of daily files is also compared with the manifest: its size, its number of records, and the checksum
+that the records had when they were taken from the journal.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ ProblemKind = (
 )
 
 HARMLESS: Final[frozenset[ProblemKind]] = frozenset({"clock", "torn", "aside", "start"})
-"""What a crash, the deletion of old files or a clock that was set back leaves behind; all else makes a store unwell."""
+"""What a crash, the deletion of old files or a clock set back leaves behind. Any other problem makes a store not ok."""
 
 _KINDS: Final = {int(kind): kind.name.lower() for kind in Kind}
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One thing that is not as it should be."""
+    """One problem found in a store."""
 
     kind: ProblemKind
     path: str
     offset: int
     text: str
-    first_seq: int | None = None  # records that are missing or doubtful, both inclusive, where known
+    first_seq: int | None = None  # first and last missing or doubtful record, inclusive, if known
     last_seq: int | None = None
 
 
 class JournalSummary(msgspec.Struct):
-    """What is stored of one producer and schema."""
+    """The stored records of one producer and schema."""
 
     producer: str
     schema: str
@@ -64,24 +64,24 @@ class JournalSummary(msgspec.Struct):
     ts_recv_min: int | None = None
     ts_recv_max: int | None = None
     kinds: dict[str, int] = msgspec.field(default_factory=dict)
-    checksums: int = 0  # of books, as their venue sent them, with which the books as stored agree
+    checksums: int = 0  # the venue's checksums of books with which the stored books agree
     days: int = 0  # spans of daily files
-    removed: int = 0  # records of them that were removed on purpose
-    doubles: int = 0  # trades in them whose venue id another trade of the symbol has had
+    removed: int = 0  # records in these spans that were removed on purpose
+    doubles: int = 0  # trades in these spans that repeat a venue id of the symbol
 
 
 class Block(NamedTuple):
-    """Records that follow each other, checked."""
+    """Consecutive records that have been checked."""
 
     records: Records
     path: str
     offset: int
-    bytes: int  # read for them
-    partial: bool  # others between them were removed on purpose
+    bytes: int  # number of bytes read for them
+    partial: bool  # other records between them were removed on purpose
 
 
 class _Tally:
-    """What has been seen of one daily file."""
+    """What has been read so far of one daily file."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -93,7 +93,7 @@ class _Tally:
 
 
 class SegmentChecks:
-    """Walks the segments of one producer and schema in order. What is wrong is appended to `problems`."""
+    """Checks the segments of one producer and schema in order, and appends what is wrong to `problems`."""
 
     def __init__(self, store: Store, producer: str, schema: Schema, problems: list[Problem]) -> None:
         self.summary = JournalSummary(producer, schema.name.lower())
@@ -120,7 +120,7 @@ class SegmentChecks:
             yield from self._span(segment, found) if segment.span else self._journal(segment, found)
         for path in sorted({path for one in segments if not one.span for path in one.path.parent.glob("*.torn")}):
             size = path.stat().st_size
-            self._report("aside", path, 0, f"{size} bytes that were no valid chunk were moved here by a recovery")
+            self._report("aside", path, 0, f"a recovery moved {size} bytes here that were not a valid chunk")
 
     def _journal(self, segment: Segment, found: list[Stretch]) -> Iterator[Block]:
         with ChunkFiles(lambda: None) as files:
@@ -145,7 +145,7 @@ class SegmentChecks:
                 self._report("torn", segment.path, part.offset, text)
 
     def _span(self, segment: Segment, found: list[Stretch]) -> Iterator[Block]:
-        """A span of daily files: stripe by stripe, all symbols together."""
+        """Check a span of daily files: stripe by stripe, all symbols together."""
         summary, first = self.summary, segment.first_seq
         manifest = self._store.indexes.manifest_of(segment)
         summary.days += 1
@@ -188,7 +188,7 @@ class SegmentChecks:
             self._compare(segment, file, tallies.get(file.name, _Tally()), damage)
 
     def _compare(self, segment: Segment, file: DailyFile, tally: _Tally, damage: list[Damage]) -> None:
-        """Hold what was read of a file against the manifest."""
+        """Compare what was read of a file with the manifest."""
         path = segment.path / file.name
         if any(part.path == str(path) for part in damage) or (tally.rows, tally.checksum) == (file.rows, file.checksum):
             return
@@ -196,7 +196,7 @@ class SegmentChecks:
         self._report("header", path, 0, text, segment.first_seq, segment.last_seq)
 
     def _holes(self, path: Path, seq: NDArray[np.uint64], stretch: Stretch, damage: list[Damage]) -> None:
-        """Each seq of a stripe is there once."""
+        """Check that each seq of a stripe is there exactly once."""
         expected = self.summary.next_seq or 0
         steps = np.diff(np.concatenate([np.array([expected - 1]), seq.astype(np.int64)]))
         self.summary.next_seq = int(seq[-1]) + 1 if len(seq) else expected
@@ -220,7 +220,7 @@ class SegmentChecks:
     def _skipped(self, damage: Damage) -> None:
         self._damaged(damage)
         if damage.last_seq is not None:
-            # Reported with the damage: not a hole besides.
+            # Already reported as damage, so not as a hole as well.
             self.summary.next_seq = max(self.summary.next_seq or 0, damage.last_seq + 1)
 
     def _continues(self, path: Path, offset: int, first: int, last: int, begin: int) -> None:
@@ -237,7 +237,7 @@ class SegmentChecks:
         summary.next_seq = last + 1
 
     def _count(self, path: Path, offset: int, records: Records) -> None:
-        """What the summary says of records, in stored order."""
+        """Add records, in stored order, to the summary."""
         summary = self.summary
         if not len(records):
             return
@@ -260,7 +260,7 @@ class SegmentChecks:
             self._report("instrument", path, offset, "a record is of an instrument that the table does not hold")
 
     def _check(self, chunk: Chunk, records: Records, *, dense: bool) -> None:
-        """Whether header and index entry of a chunk describe its records. `dense`: no seq is left out."""
+        """Check that header and index entry of a chunk describe its records. `dense`: seqs must be contiguous."""
         path, entry = chunk
         offset, header = int(entry["offset"]), entry["header"]
         self.summary.chunks += 1
@@ -283,14 +283,14 @@ class SegmentChecks:
             self._report("header", path, offset, text, int(header["first_seq"]), int(header["last_seq"]))
         bounds = bounds_of({name: records[name] for name in records.dtype.names or ()}, self._schema)
         if entry["slots"] == LAYOUT_OF[self._schema] and (entry["bounds"] != bounds).any():
-            text = "the index does not describe the values in the chunk; remove the .tpx file, which is then made anew"
+            text = "the index does not describe the values in the chunk; remove the .tpx file, which is then rebuilt"
             self._report("header", index_path(path), offset, text, int(header["first_seq"]), int(header["last_seq"]))
 
     def _look_for_steps(self, path: Path, offset: int, records: Records) -> None:
-        """Tell each step back of the clock, once: what follows is where it belongs, at times that were before."""
+        """Report each step back of the clock once: the records after it are in the right place, at earlier times."""
         times = records["ts_recv"]
         before = times[0] if self._latest_ns is None else self._latest_ns
-        # A day: within a day receive times may step back, since a snapshot waits for the diffs before it.
+        # By more than a day: receive times may step back a little, since a snapshot waits for the diffs before it.
         steps = np.flatnonzero(np.append(before, times[:-1]) - DAY_NS > times)
         if len(steps):
             place = int(steps[0])

@@ -1,4 +1,4 @@
-"""The indexes of segments: which chunks each has, remembered until its files change."""
+"""The indexes of segments: which chunks each segment has, cached until its files change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ANY_TIME: Final = (-(2**63), 2**63 - 1)
 
 
 class _Found(NamedTuple):
-    """The chunks of a segment, and what they were found by: as long as that is the same, so are they."""
+    """The chunks of a segment, and what they were found from: while that stays the same, so do they."""
 
     manifest: Manifest | None
     ids: frozenset[int] | None
@@ -31,18 +31,21 @@ class _Found(NamedTuple):
 
 
 class SegmentIndex:
-    """Of one reader. Not thread-safe."""
+    """The indexes as one reader knows them. Not thread-safe."""
 
     def __init__(self, while_reading: WhileReading) -> None:
         self._while_reading = while_reading
         self._indexes: dict[Path, tuple[State, FileIndex]] = {}
-        self._found: dict[Path, _Found] = {}  # of segments without damage
-        self._outside: dict[Path, tuple[int, int]] = {}  # first and last receive time where all is written
-        self._ranges: tuple[list[Segment], NDArray[np.int64]] | None = None  # those, by place
+        self._found: dict[Path, _Found] = {}  # segments without damage
+        self._outside: dict[Path, tuple[int, int]] = {}  # first and last receive time of finished segments
+        self._ranges: tuple[list[Segment], NDArray[np.int64]] | None = None  # the same, for a list of segments
         self._manifests: dict[Path, tuple[State | None, Manifest]] = {}
 
     def of(self, path: Path, within: tuple[int, int] | None = None) -> FileIndex:
-        """The chunks of a journal file or, with the seqs `within` which its are, of a daily file. Raises StoreError."""
+        """The chunks of a journal file or, given `within`, the seqs that it may hold, of a daily file.
+
+        Raises StoreError.
+        """
         self._while_reading()
         key = file_state(path)
         known = self._indexes.get(path)
@@ -51,14 +54,14 @@ class SegmentIndex:
         return known[1]
 
     def forget_ranges(self) -> None:
-        """For when there are other segments than before."""
+        """Forget the receive times of segments, since the segments have changed."""
         self._outside.clear()
         self._ranges = None
 
     def near(self, segments: list[Segment], wanted: Selection) -> list[int]:
-        """Places of these segments, without those of which nothing was received in the range that is wanted.
+        """Indices of these segments, without those that received nothing in the wanted range.
 
-        That is known by what their files said before; none is asked again.
+        This uses only what is known already; no file is read again.
         """
         if wanted.clock != "recv" or (wanted.start_ns, wanted.end_ns) == (None, None) or not self._outside:
             return [*range(len(segments))]
@@ -75,13 +78,13 @@ class SegmentIndex:
         return places
 
     def _know(self, segment: Segment, first_ns: int, last_ns: int) -> None:
-        """Between which receive times all records of a segment are."""
+        """Remember the first and the last receive time of a segment."""
         if self._outside.get(segment.path) != (first_ns, last_ns):
             self._outside[segment.path] = first_ns, last_ns
             self._ranges = None
 
     def manifest(self, span: Span) -> Manifest:
-        """What a span holds. Raises DamageError, StoreError."""
+        """The manifest of a span. Raises DamageError, StoreError."""
         self._while_reading()
         key = state_if_there(f"{span.path}/{MANIFEST}")
         known = self._manifests.get(span.path)
@@ -90,14 +93,14 @@ class SegmentIndex:
         return known[1]
 
     def manifest_of(self, segment: Segment) -> Manifest | None:
-        """What a span holds; None where its manifest is damaged, and of a journal file. Raises StoreError."""
+        """The manifest of a span; None if it is damaged, and for a journal file. Raises StoreError."""
         try:
             return None if segment.span is None else self.manifest(segment.span)
         except DamageError:
             return None
 
     def contents(self, segments: list[Segment], place: int, ids: frozenset[int] | None = None) -> Contents:
-        """The chunks of one of these segments, those of some instruments where that is possible. Raises StoreError."""
+        """The chunks of one of these segments, only those of these instruments if possible. Raises StoreError."""
         segment = segments[place]
         if segment.span is not None:
             try:
@@ -113,7 +116,7 @@ class SegmentIndex:
         if segment.last_seq is not None and not contents.wounds and contents.times is not None:
             self._know(segment, int(contents.times.earliest[0]), int(contents.times.latest[-1]))
         if segment.last_seq is None:
-            # The beginning of a chunk at the end: it is being written at this moment.
+            # A torn chunk at the end is being written at this moment.
             contents = contents._replace(wounds=[wound for wound in contents.wounds if not wound.damage.torn])
         if any(wound.before is None or wound.behind is None for wound in contents.wounds):
             before, behind = self._end(segments, place - 1, -1), self._end(segments, place + 1, 0)
@@ -141,12 +144,12 @@ class SegmentIndex:
                     self._know(segment, min(file.ts_recv_min for file in rows), max(file.ts_recv_max for file in rows))
                 self._keep(segment, _Found(manifest, ids, files, contents))
                 return contents
-            # A file may have been removed on purpose just now: then the manifest says so.
+            # A file may have been removed on purpose just now, in which case the manifest has changed.
             if self.manifest(span) is manifest:
                 return contents
 
     def _is_same(self, known: _Found) -> bool:
-        """Whether the files of a segment are as they were."""
+        """Whether the files of a segment are unchanged."""
         try:
             return all(self.of(path, seqs) is index for path, seqs, index in known.files)
         except StoreError:
@@ -159,7 +162,7 @@ class SegmentIndex:
             self._found[segment.path] = found
 
     def _end(self, segments: list[Segment], place: int, which: int) -> np.void | None:
-        """The header of the first or last chunk of a segment, where that is a journal file."""
+        """The header of the first (0) or last (-1) chunk of a segment, if that is a journal file."""
         if not 0 <= place < len(segments) or segments[place].span is not None:
             return None
         entries = self.of(segments[place].path).entries
@@ -171,7 +174,7 @@ def _or(one: np.void | None, other: np.void | None) -> np.void | None:
 
 
 def file_state(path: Path) -> State:
-    """What changes whenever a file does. Raises StoreError."""
+    """A state that changes whenever the file does. Raises StoreError."""
     state = state_if_there(path)
     if state is None:
         missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -180,9 +183,9 @@ def file_state(path: Path) -> State:
 
 
 def state_if_there(path: Path | str) -> State | None:
-    """Inode, size and time of change of a file; None where the file does not exist. Raises StoreError."""
+    """Inode, size and time of change of a file; None if the file does not exist. Raises StoreError."""
     try:
-        state = os.stat(path)  # noqa: PTH116  # asked for each range of each file
+        state = os.stat(path)  # noqa: PTH116  # called for each range of each file
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -191,5 +194,5 @@ def state_if_there(path: Path | str) -> State | None:
 
 
 def is_gone(error: BaseException) -> bool:
-    """Whether an error says that a file is not there: what a reader was about to read may be elsewhere now."""
+    """Whether an error means that a file does not exist: the records that it held may be elsewhere now."""
     return isinstance(error, FileNotFoundError) or isinstance(error.__cause__, FileNotFoundError)

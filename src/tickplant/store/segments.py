@@ -1,7 +1,7 @@
-"""What a store holds of one producer and schema, in order: journal files, and spans of daily files in their place.
+"""The stored segments of one producer and schema, in order: journal files, and the spans that have replaced some.
 
-A reader of either sees the same thing: *stretches* of consecutive seqs, each in one chunk or, where symbols have files
-of their own, in several. Knows names and indexes; decodes nothing.
+A reader sees both in the same way: as *stretches* of consecutive seqs, each in one chunk or, if symbols have files of
+their own, in several. This module knows names and indexes, and decodes nothing.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from tickplant.writer.journal import journal_dir, journal_root
 LAST_SEQ: Final = 2**63 - 1
 
 MAX_STRIPE_ROWS: Final = 1 << 21
-"""More records at once than a compaction writes: checksums do not tell who wrote them."""
+"""A limit above the largest stripe that a compaction writes: a valid checksum does not prove who wrote a file."""
 
 NO_CHUNKS: Final = np.zeros(0, ENTRY)
 
 
 class Segment(NamedTuple):
-    """Seqs of which one place has the records. A journal file may be two segments, around a span."""
+    """Consecutive seqs whose records are in one place. A journal file may be two segments, around a span."""
 
     first_seq: int
     last_seq: int | None  # None: the newest journal file
@@ -39,16 +39,16 @@ class Segment(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """An undecoded chunk: its file, and what the index of that says."""
+    """An undecoded chunk: its file, and its index entry."""
 
     path: Path
     entry: np.void  # of dtype ENTRY
 
 
 class Stretch(NamedTuple):
-    """Chunks that together have all selected records from one seq to another, and what is damaged there.
+    """Chunks that together hold all selected records from one seq to another, and the damage among them.
 
-    A chunk may hold records outside these seqs, which are not of the stretch.
+    A chunk may hold records outside these seqs, which do not belong to the stretch.
     """
 
     producer: str
@@ -61,7 +61,7 @@ class Stretch(NamedTuple):
 
     @property
     def epoch(self) -> int:
-        """Of the ring that its records came through."""
+        """The epoch of the ring that its records came through."""
         return int(self.chunks[0].entry["header"]["epoch"])
 
     @property
@@ -71,26 +71,26 @@ class Stretch(NamedTuple):
 
 
 class Wound(NamedTuple):
-    """Damage, and where it is."""
+    """Damage, and its place."""
 
-    stripe: int  # that it belongs to
+    stripe: int  # the stripe that it belongs to
     damage: Damage
-    before: np.void | None  # headers of the chunks beside it in its file
+    before: np.void | None  # headers of the chunks before and after it in its file
     behind: np.void | None
 
 
 class Contents(NamedTuple):
-    """The chunks of a segment, as far as they can concern a selection."""
+    """The chunks of a segment, as far as they may matter to a selection."""
 
     paths: list[Path]
     entries: NDArray[np.void]  # dtype ENTRY
-    files: NDArray[np.intp]  # of each entry: its place in `paths`
-    stripes: NDArray[np.uint64]  # of each entry: the first seq of its stripe; ascending
+    files: NDArray[np.intp]  # for each entry, the index of its file in `paths`
+    stripes: NDArray[np.uint64]  # for each entry, the first seq of its stripe; ascending
     wounds: list[Wound]
-    times: Times | None = None  # of the entries; None where there are none
+    times: Times | None = None  # of the entries; None if there are no entries
 
     def between(self, wanted: Selection) -> tuple[int, int]:
-        """Places of entries, from one to the one before another, outside which none has a record in the range."""
+        """The half-open range of entries outside which no entry has a record in the wanted range of times."""
         low, high = 0, len(self.entries)
         if self.times is not None and wanted.clock == "recv":
             if wanted.start_ns is not None:
@@ -101,9 +101,9 @@ class Contents(NamedTuple):
 
 
 class Times(NamedTuple):
-    """Receive times of chunks in their order, to be searched: however many there are, a range is found in a few steps.
+    """Receive times of chunks in order, for binary search.
 
-    Times may step back from one chunk to the next, so these are the latest so far and the earliest from there on.
+    Times may step back from one chunk to the next, so these are the latest time so far, and the earliest from there on.
     """
 
     latest: NDArray[np.int64]
@@ -111,7 +111,7 @@ class Times(NamedTuple):
 
     @classmethod
     def of(cls, entries: NDArray[np.void]) -> Times | None:
-        """Of index entries."""
+        """The times of these index entries; None if there are none."""
         headers = entries["header"]
         if not len(headers):
             return None
@@ -123,7 +123,7 @@ Index = Callable[[Path, tuple[int, int] | None], FileIndex]
 
 
 def names_in(roots: Sequence[str]) -> list[str]:
-    """Names in these folders, where they are there: of the processes that have stored records. Raises StoreError."""
+    """Names in those of these folders that exist: the producers with stored records. Raises StoreError."""
     found: set[str] = set()
     for root in roots:
         try:
@@ -136,7 +136,7 @@ def names_in(roots: Sequence[str]) -> list[str]:
 
 
 def roots_of(data_dir: Path) -> tuple[str, str]:
-    """The folders whose subfolders are those of processes."""
+    """The folders whose subfolders are named after producers."""
     return str(journal_root(data_dir)), str(daily_root(data_dir))
 
 
@@ -145,7 +145,7 @@ def segments_of(data_dir: Path, producer: str, schema: Schema) -> list[Segment]:
 
     Raises StoreError.
     """
-    # In this order: a journal file is removed only when a span that has its records is there.
+    # List the journal first: a journal file is removed only once a span with its records is there.
     journal = journal_files(journal_dir(data_dir, producer, schema))
     found: list[Segment] = []
     end = 0  # of what the spans so far cover
@@ -161,7 +161,7 @@ def segments_of(data_dir: Path, producer: str, schema: Schema) -> list[Segment]:
 
 
 def uncovered(first: int, last: int | None, covered: list[tuple[int, int]]) -> Iterator[tuple[int, int | None]]:
-    """What is left of the seqs from `first` to `last` (None: to the end) outside these ranges, which are in order."""
+    """The seqs from `first` to `last` (None: to the end) that lie outside these ranges, which are in order."""
     for start, stop in covered:
         if last is not None and start > last:
             break
@@ -175,7 +175,7 @@ def uncovered(first: int, last: int | None, covered: list[tuple[int, int]]) -> I
 
 
 def journal_contents(segment: Segment, index: FileIndex) -> Contents:
-    """The chunks of a journal file, each a stripe. Some of their records may lie outside the segment."""
+    """The chunks of a journal file, each a stripe of its own. Some of their records may lie outside the segment."""
     entries = index.entries
     wounds = []
     for part in index.damage:
@@ -187,14 +187,14 @@ def journal_contents(segment: Segment, index: FileIndex) -> Contents:
 
 
 def _beside(index: FileIndex, damage: Damage) -> tuple[np.void | None, np.void | None]:
-    """Headers of the chunks before and behind a damaged stretch of a file."""
+    """Headers of the chunks before and after a damaged stretch of a file."""
     headers = index.entries["header"]
     place = int(np.searchsorted(index.entries["offset"], damage.offset))
     return headers[place - 1] if place else None, headers[place] if place < len(headers) else None
 
 
 def span_contents(span: Span, manifest: Manifest, index: Index, ids: frozenset[int] | None) -> Contents:
-    """The chunks of the files of some instruments (None: of all), in the order of their stripes."""
+    """The chunks in the files of these instruments (None: all), in the order of their stripes."""
     paths: list[Path] = []
     parts: list[NDArray[np.void]] = []
     stripes = np.array(manifest.stripes, np.uint64)
@@ -235,7 +235,7 @@ def _stripe(stripes: NDArray[np.uint64], seq: int) -> int:
 
 
 def _with_end(path: Path, index: FileIndex, size_bytes: int, last_seq: int) -> list[Damage]:
-    """What is damaged in a daily file, whose size is known: it may end between two chunks, or go on behind its end."""
+    """The damage in a daily file of known size, which may also be cut between two chunks, or continue after its end."""
     if index.size_bytes == size_bytes:
         return index.damage
     kept = [part for part in index.damage if part.offset < index.end]
@@ -246,7 +246,7 @@ def _with_end(path: Path, index: FileIndex, size_bytes: int, last_seq: int) -> l
 
 
 def unreadable(segment: Segment, error: DamageError) -> Contents:
-    """A span without its manifest: all of it is damaged."""
+    """The contents of a span without a manifest: all of it is damaged."""
     path = str(segment.path / MANIFEST)
     reason = str(error).split("at byte 0: ", 1)[-1]
     lost = Damage(path, 0, 0, reason, segment.first_seq, segment.last_seq)
@@ -254,7 +254,7 @@ def unreadable(segment: Segment, error: DamageError) -> Contents:
 
 
 class Range(NamedTuple):
-    """Which records of whom."""
+    """Which records are asked for."""
 
     producer: str
     schema: Schema
@@ -264,13 +264,13 @@ class Range(NamedTuple):
 
 
 def _seqs(segment: Segment, asked: Range) -> tuple[int, int]:
-    """First and last seq that are asked for in a segment."""
+    """The first and the last seq asked for in a segment."""
     ends = [seq for seq in (asked.last_seq, segment.last_seq) if seq is not None]
     return max(asked.first_seq, segment.first_seq), min(ends) if ends else LAST_SEQ
 
 
 def chosen(contents: Contents, segment: Segment, asked: Range) -> NDArray[np.intp]:
-    """Places of the entries of a segment's chunks that may hold such records, ascending."""
+    """Indices of the entries whose chunks may hold the records asked for, ascending."""
     first, last = _seqs(segment, asked)
     low, high = contents.between(asked.wanted)
     near = contents.entries["header"][low:high]
@@ -288,9 +288,9 @@ class _Placed(NamedTuple):
 
 
 def stretches(contents: Contents, segment: Segment, asked: Range) -> list[Stretch]:
-    """What of a segment may hold such records, in order, with the damage that may have held some."""
+    """The stretches of a segment that may hold records asked for, in order, with the damage that may have held some."""
     entries, places = contents.entries, chosen(contents, segment, asked)
-    # Fields of all at once: one by one they would take longer than all else that is done here.
+    # Read the fields of all entries at once: one by one would take longer than everything else here.
     seqs = [entries["header"][name][places].tolist() for name in ("first_seq", "last_seq")]
     each = zip(places.tolist(), contents.files[places].tolist(), *seqs, strict=True)
     chunks = [_Placed(Chunk(contents.paths[file], entries[place]), low, high) for place, file, low, high in each]

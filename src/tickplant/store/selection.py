@@ -14,7 +14,7 @@ Records = NDArray[np.void]
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Which records are wanted; None means all. Ranges are half-open, `start_ns <= time < end_ns`."""
+    """The wanted records; None means all. Ranges are half-open, `start_ns <= time < end_ns`."""
 
     ids: frozenset[int] | None = None
     kinds: frozenset[int] | None = None
@@ -23,7 +23,7 @@ class Selection(msgspec.Struct, frozen=True):
     clock: Clock = "recv"
 
     def chunks(self, entries: NDArray[np.void]) -> NDArray[np.bool_]:
-        """Which of these index entries may hold such records."""
+        """Which of these index entries' chunks may hold such records."""
         headers = entries["header"]
         wanted = np.ones(len(entries), np.bool_)
         low, high = headers[f"ts_{self.clock}_min"], headers[f"ts_{self.clock}_max"]
@@ -41,13 +41,13 @@ class Selection(msgspec.Struct, frozen=True):
 
     @property
     def columns(self) -> frozenset[str]:
-        """What `rows` looks at."""
+        """The columns that `rows` looks at."""
         bounded = (self.start_ns, self.end_ns) != (None, None)
         looked_at = {f"ts_{self.clock}": bounded, "instrument": self.ids is not None, "kind": self.kinds is not None}
         return frozenset(name for name, needed in looked_at.items() if needed)
 
     def rows(self, columns: Mapping[str, NDArray[Any]] | Records) -> NDArray[np.bool_] | None:
-        """Which rows of these columns, or of these records, are wanted; None where all of them are."""
+        """Which rows of these columns, or of these records, are wanted; None if all of them are."""
         masks: list[NDArray[np.bool_]] = []
         if (self.start_ns, self.end_ns) != (None, None):
             times = columns[f"ts_{self.clock}"]
@@ -69,10 +69,10 @@ class Selection(msgspec.Struct, frozen=True):
         return None if wanted.all() else wanted
 
     def left(self, header: np.void) -> Self:
-        """What is left to look at in the rows of a chunk, by its header: tests that all of them pass are dropped."""
+        """The selection without the tests that all rows of a chunk pass, by its header."""
         start_ns, end_ns, kinds = self.start_ns, self.end_ns, self.kinds
         low, high = int(header[f"ts_{self.clock}_min"]), int(header[f"ts_{self.clock}_max"])
-        if self.clock == "recv":  # of event times, any row may lack one
+        if self.clock == "recv":  # any row may lack an event time
             start_ns = None if start_ns is not None and low >= start_ns else start_ns
             end_ns = None if end_ns is not None and high < end_ns else end_ns
         if kinds is not None and not int(header["kinds"]) & ~_bits((kind for kind in kinds if kind < 31), 32):
@@ -80,12 +80,12 @@ class Selection(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, start_ns=start_ns, end_ns=end_ns, kinds=kinds)
 
     def records(self, records: Records) -> Records:
-        """Those of these records; the array itself where it is all of them."""
+        """The wanted ones of these records; the array itself if all are wanted."""
         wanted = self.rows(records)
         return records if wanted is None else records[wanted]
 
     def concerns(self, before: np.void | None, after: np.void | None) -> bool:
-        """Whether such records may have been in a damaged stretch, by the headers of the chunks around it, if any."""
+        """Whether wanted records may have been in a damaged stretch, by the headers of the chunks around it, if any."""
         if self.clock == "event":
             return True
         if self.end_ns is not None and before is not None and before["ts_recv_max"] >= self.end_ns:

@@ -1,14 +1,13 @@
-"""Proving series: values of indicators, samples of feature sets and bars of trades, computed once more from the ticks.
+"""Proves series: computes values of indicators, samples of feature sets and bars of trades again from the ticks.
 
-The streams of an engine (`derive.registry`) fold the ticks of a feed again; what they make must be what is stored, to
-the last bit. Each stored set of states (`derive.series_states`) is held against what the streams remember before its
-tick, and the streams go on with the stored one: an error does not spread beyond the next set, and a series that an
-engine began later begins at the set that its engine began with.
+An engine's streams (`derive.registry`) fold the ticks of a feed again, and the result must equal the stored records to
+the last bit. Each stored set of states (`derive.series_states`) is compared with the state of the streams before its
+tick. Then the streams continue from the stored set. So an error does not spread beyond the next set, and a series that
+an engine began later begins at the set that its engine began with.
 
-A record that agrees is proved. One that does not is wrong only where the ticks must lead to it: behind the first set,
-and, where retention has removed the oldest ticks, behind a set from which on books and bars are whole again. A book of
-orders that was crossed may have been resolved by the engine. Series of users' indicators are not computed here: what is
-stored of them is unproved.
+A record that agrees is proved. One that differs is wrong only if the ticks must lead to it: after the first set, and,
+if retention has removed the oldest ticks, after a set from which on books and bars are complete again. The engine may
+have resolved a crossed book of orders. Series of users' indicators are not computed here: their records are unproved.
 """
 
 from __future__ import annotations
@@ -42,35 +41,35 @@ Pair = tuple[int, int]
 """Number of a series, and an instrument id."""
 
 KEPT: Final = (Schema.TRADE_BAR, Schema.VALUE)
-"""What is held here, in the order in which an engine makes it."""
+"""The schemas that are checked here, in the order in which an engine makes them."""
 _NOTHING: Final = {schema: np.zeros(0, DTYPES[schema]) for schema in (Schema.BAR, *KEPT)}
 _NUMBERED: Final = ("seq", "reserved")
 _NS: Final = 10**9
 
 
 class _Known(NamedTuple):
-    """The series of an engine that are computed once more."""
+    """The series of an engine that are computed again."""
 
     series: tuple[Series, ...]
-    made_of: dict[int, frozenset[Schema]]  # by number: what its rows, or those of its members, are
-    sessions: dict[str, Sessions]  # of the calendars that they name
+    made_of: dict[int, frozenset[Schema]]  # by number: the schemas of its input rows, or of its members' input rows
+    sessions: dict[str, Sessions]  # of the calendars that the series name
 
     @property
     def settings(self) -> Settings:
-        """Of the streams, but for the lengths of bars."""
+        """Settings of the streams, except for the lengths of bars."""
         return Settings(series=self.series, sessions=self.sessions)
 
 
 class SeriesCheck:
-    """What one engine has derived from one feed. Give it all ticks, in order: `at` a tick that has sets, then `apply`.
+    """Checks the series that one engine has derived from one feed. Takes all ticks in order: `at`, then `apply`.
 
     Args:
-        store: where.
-        engine: whose records they are.
+        store: the store.
+        engine: the engine of the records.
         ids: instruments of the feed.
         bar_s: lengths of the bars that the engine stored.
-        unsure: ids of books that may not be what the ticks lead to, see `deep_checks`; grows while ticks are folded.
-        max_levels: what the engine's books hold a side.
+        unsure: ids of books that need not follow from the ticks, see `deep_checks`; grows while ticks are folded.
+        max_levels: the most levels per side in the engine's books.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class SeriesCheck:
         self.engine = engine
         self._store = store
         self._ends = {schema: _ends_of(store, engine, schema, ids) for schema in KEPT}
-        # A series that has made nothing yet is remembered all the same.
+        # A series that has made no record yet has states all the same.
         ran = [*self._ends.values(), _ends_of(store, engine, Schema.STATE, ids)]
         self._known = _known(store, {pair for ends in ran for pair in ends if pair[0]})
         over = {parse_series(one.name).bars_s for one in self._known.series} - {0}
@@ -100,18 +99,18 @@ class SeriesCheck:
         self._heads = _heads(store, engine, ids) if self._known.series else {}
         self._first: np.void | None = None  # tick
         self._synced = False  # a set has been met
-        self._whole: dict[Schema, frozenset[int]] = {}  # ids whose bars and books were whole at the last set
-        self._lengths: dict[int, set[int]] = {}  # by id, of bars that have closed
+        self._whole: dict[Schema, frozenset[int]] = {}  # ids whose bars and books were complete at the last set
+        self._lengths: dict[int, set[int]] = {}  # by id, lengths of bars that have closed
         self._live: set[int] = set()  # ids whose books had a snapshot
-        self._missing: dict[Pair, int] = {}  # since the last set: it tells whether the series ran at all
+        self._missing: dict[Pair, int] = {}  # since the last set; the next set tells whether the series ran at all
 
     @property
     def seqs(self) -> frozenset[int]:
-        """Those of the ticks that sets were stored before, as far as they have not been met."""
+        """The seqs of the ticks before which sets were stored, without those that have been passed."""
         return frozenset(self._heads)
 
     def at(self, tick: np.void, summary: DeepSummary) -> Iterator[Flaw]:
-        """Hold the sets before this tick, if any, against what is remembered, and go on with the last of them."""
+        """Compare the sets before this tick, if any, with the streams' states, and continue from the last set."""
         self._first = tick if self._first is None else self._first
         for head in self._heads.pop(int(tick["seq"]), []):
             records = set_of(self._store, self.engine, head)
@@ -139,7 +138,7 @@ class SeriesCheck:
             self._sync(tick)
 
     def apply(self, ticks: Records, bbo: Records, summary: DeepSummary) -> Iterator[Flaw]:
-        """Compute what these ticks lead to, `bbo` being that of their books, and hold what is stored against that."""
+        """Derive the records of these ticks, with `bbo` from their books, and compare the stored records with them."""
         self._first = ticks[0] if self._first is None else self._first
         if not self._known.series:
             return
@@ -162,12 +161,15 @@ class SeriesCheck:
             self._lengths.setdefault(id_, set()).add(length)
 
     def rest(self) -> int:
-        """How many stored records were not reached. What is missing behind the last set counts as that."""
+        """How many stored records were not reached."""
         return sum(stored.rest() for stored in self._stored.values())
 
     @property
     def missing(self) -> int:
-        """Records behind the last set that the ticks lead to, between the first and the last one stored of a series."""
+        """How many records after the last set follow from the ticks but are not stored.
+
+        Only records between the first and the last stored one of a series count.
+        """
         return sum(self._missing.values())
 
     # -----------------------------------------------------------------------------------------------------------
@@ -204,19 +206,19 @@ class SeriesCheck:
                 self._missing[key] = self._missing.get(key, 0) + count
 
     def _is_sure(self, number: int, id_: int) -> bool:
-        """Whether a record of a series must be what the ticks lead to."""
+        """Whether a record of a series must follow from the ticks."""
         made_of = self._known.made_of.get(number)
         if made_of is None or not self._synced or (Schema.BBO in made_of and id_ in self._unsure):
             return False
         return all(id_ in ids for schema, ids in self._whole.items() if schema in made_of)
 
     def _sync(self, tick: np.void) -> None:
-        """Note from which books and bars on the series go on with a stored set."""
+        """Note which books and bars are complete, now that the series continue from a stored set."""
         self._synced = True
         if self._first is None or not int(self._first["seq"]):
             self._whole = {}
             return
-        # A bar that began before what retention has left is another one here, and so may be the one that follows it.
+        # A bar that began before the oldest ticks that retention has kept differs here, and so may the next bar.
         back_ns = _NS * BY_SCHEMA[Schema.BAR].look_back_s(self._settings)
         lengths = set(self._settings.bar_s)
         past = int(tick["ts_recv"]) - int(self._first["ts_recv"]) > back_ns
@@ -232,7 +234,7 @@ class SeriesCheck:
         return stream
 
     def _sampled(self) -> SampledBooks | None:
-        """The books that are sampled, where series are over them."""
+        """The sampled books; None if no series is over books."""
         if not any(parse_series(one.name).every_ns for one in self._known.series):
             return None
         return SampledBooks(
@@ -240,7 +242,7 @@ class SeriesCheck:
         )
 
     def _begun(self) -> dict[Schema, KeptStream]:
-        """Streams that remember nothing."""
+        """Streams with empty states."""
         wanted = [schema for schema in KEPT if BY_SCHEMA[schema].numbers(self._settings)]
         found = {schema: self._made_by(schema) for schema in wanted}
         return {schema: stream for schema, stream in found.items() if isinstance(stream, KeptStream)}
@@ -260,7 +262,7 @@ class SeriesCheck:
 
 
 def _known(store: Store, pairs: set[Pair]) -> _Known:
-    """The series of these pairs that can be computed here, each for the symbols that it occurs with."""
+    """The series of these pairs that can be computed here, each for the symbols with which it occurs."""
     table, names = store.instruments, store.series.names
     ids: dict[int, list[int]] = {}
     for number, id_ in sorted(pairs):
@@ -270,7 +272,7 @@ def _known(store: Store, pairs: set[Pair]) -> _Known:
     made_of: dict[int, frozenset[Schema]] = {}
 
     def take(number: int, symbols: tuple[str, ...]) -> frozenset[Schema]:
-        """Have a series; returns what it is made of. Raises KeyError, DeriveError where it cannot be computed."""
+        """Add a series; returns the schemas of its inputs. Raises KeyError, DeriveError if it cannot be computed."""
         name = names[number - 1]
         if name in store.series.sources:
             raise KeyError(name)
@@ -280,12 +282,12 @@ def _known(store: Store, pairs: set[Pair]) -> _Known:
         of = {Schema.TICK}
         if said.bars_s or said.of_books:
             of.add(Schema.BAR if said.bars_s else Schema.BBO)
-        if said.rule and not are_bars(name):  # these bars are made as well, though none may have closed
+        if said.rule and not are_bars(name):  # its bars are made as well, though none may have closed
             rule = numbers[bars_series(said.over)]
             found.setdefault(rule, Series(rule, names[rule - 1], symbols))
             made_of.setdefault(rule, frozenset({Schema.TICK}))
         for text in members:
-            # A member that the engine has not stored does not run there, and so does not here.
+            # A member that the engine has not stored does not run there, so it does not run here.
             if (number_of := numbers.get(parse_member(text).series, 0)) in ids:
                 of |= made_of[number_of]
         if not members and not are_bars(name):
@@ -294,7 +296,7 @@ def _known(store: Store, pairs: set[Pair]) -> _Known:
         found[number] = Series(number, name, symbols, members)
         return made_of[number]
 
-    # Feature sets come last: what they are made of follows from their members.
+    # Feature sets come last: their inputs follow from their members.
     for number in sorted(ids, key=lambda one: (one <= len(names) and names[one - 1] in store.series.members, one)):
         if number > len(names):
             continue
@@ -308,7 +310,7 @@ def _known(store: Store, pairs: set[Pair]) -> _Known:
 
 
 def _computed(series: Series, numbers: Mapping[str, int]) -> None:
-    """Raises KeyError, DeriveError for a series that this program has no indicator for."""
+    """Raises KeyError, DeriveError for a series without an indicator in this program."""
     rule = parse_series(series.name)
     bars = [Series(numbers[bars_series(rule.over)], bars_series(rule.over))] if rule.rule else []
     running([*bars, series])
@@ -316,7 +318,7 @@ def _computed(series: Series, numbers: Mapping[str, int]) -> None:
 
 
 def _ends_of(store: Store, engine: str, schema: Schema, ids: frozenset[int]) -> dict[Pair, tuple[int, int]]:
-    """By series and instrument, the ticks that made the first and the last stored record."""
+    """By series and instrument, the seqs of the ticks that made the first and the last stored record."""
     found: dict[Pair, tuple[int, int]] = {}
     columns = ("series", "instrument", "source_seq")
     for block in store.blocks(engine, schema, Selection(ids=ids), columns) if ids else ():
@@ -335,7 +337,7 @@ def _by_pair(records: Mapping[str, NDArray[Any]] | Records) -> Iterator[tuple[Pa
 
 
 def _heads(store: Store, engine: str, ids: frozenset[int]) -> dict[int, list[np.void]]:
-    """By the tick that they stand before, the first records of all sets of states."""
+    """The first records of all sets of states, by the seq of the tick before which they were taken."""
     found: dict[int, list[np.void]] = {}
     for records in store.read(engine, Schema.STATE, Selection(ids=ids)) if ids else ():
         for head in records[records["series"] == 0]:
@@ -344,9 +346,9 @@ def _heads(store: Store, engine: str, ids: frozenset[int]) -> dict[int, list[np.
 
 
 def _matches(schema: Schema, stored: Records, made: Records) -> NDArray[np.intp]:
-    """Of each stored record, the place of the one that was made of the same series by the same tick; -1 for none.
+    """For each stored record, the index of the one made for the same series by the same tick; -1 if there is none.
 
-    A tick may make several of a series: they are matched in order.
+    If a tick made several records of a series, they are matched in order.
     """
     if not len(made):
         return np.full(len(stored), -1)
@@ -367,7 +369,7 @@ def _matches(schema: Schema, stored: Records, made: Records) -> NDArray[np.intp]
 
 
 def _words(records: Records) -> NDArray[np.void]:
-    """Each record as bytes, without its number."""
+    """Each record as bytes, with its seq zeroed."""
     plain = records.copy()
     for name in _NUMBERED:
         if name in (plain.dtype.names or ()):
@@ -376,7 +378,7 @@ def _words(records: Records) -> NDArray[np.void]:
 
 
 def _difference(stored: np.void, made: np.void) -> str:
-    """The first column in which they differ."""
+    """The first column in which two records differ, as text."""
     for name in stored.dtype.names or ():
         if name not in _NUMBERED and stored[name].tobytes() != made[name].tobytes():
             return f"{name} is {stored[name]}, not {made[name]}"

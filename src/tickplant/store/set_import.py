@@ -1,8 +1,8 @@
-"""A Parquet data set that `parquet_set` wrote, back into a store: the same records, in the same order.
+"""Imports a Parquet data set written by `parquet_set` into a store: the same records, in the same order.
 
-A producer's records are put together by their seq, in windows, so that no more than a row group of each of its files
-is held. A store that holds the beginning of them already is continued, once that beginning is found equal: a run
-that was killed goes on where its journal ends.
+A producer's records are put in the order of their seqs window by window, so that at most a row group of each file is in
+memory. If a store already holds the first records, they are compared, and the import continues after them. So the run
+after a killed one continues where the journal ends.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from tickplant.writer.journal import Journal
 Records = NDArray[np.void]
 
 WINDOW: Final = 1 << 19
-"""Records that are put in order at a time."""
+"""How many seqs are put in order at a time."""
 
 
 def import_set(folder: Path, data_dir: Path, *, progress: Callable[[int], None] = lambda _: None) -> int:
     """Store the records of a set; returns how many were added.
 
-    A set of all instruments keeps each record's seq, and a hole in it stays one. A set of some has holes between all
-    its records: those are numbered anew.
+    Records of a set of all instruments keep their seqs, holes included. A set of some instruments has holes everywhere,
+    so its records are renumbered.
 
     Args:
-        folder: of the set.
-        data_dir: the store, made where it is missing. Nobody else may write to it.
-        progress: called with the records added so far.
+        folder: folder of the set.
+        data_dir: the store, created if missing. No other process may write to it.
+        progress: called with the number of records added so far.
 
     Raises:
         StoreError: the folder holds no set, or the store holds other records of such a producer.
@@ -81,13 +81,13 @@ def import_set(folder: Path, data_dir: Path, *, progress: Callable[[int], None] 
 
 
 def _series(data_dir: Path, names: list[str]) -> NDArray[np.uint16]:
-    """By number of a series in the set, its number in the store; 0 is 0: a record of none."""
+    """For each series number in the set, the number in the store; 0 stays 0, for records without a series."""
     known = SeriesTable(data_dir).numbers(names, add=True)
     return np.array([0, *(known[name] for name in names)], np.uint16)
 
 
 def append_new(journal: Journal, store: Store, records: Records) -> int:
-    """Add what the journal does not hold yet, having compared what it does."""
+    """Add the records that the journal does not hold yet, after comparing those that it holds."""
     known = int(np.searchsorted(records["seq"], np.uint64(journal.durable_seq)))
     if known:
         first, last = int(records["seq"][0]), int(records["seq"][known - 1])
@@ -119,7 +119,7 @@ class _Group:
         self._number = number
 
     def read(self, schema: Schema) -> Records:
-        """Its records."""
+        """The records of the row group."""
         with pq.ParquetFile(self._path) as file:
             fields = read_fields(file.read_row_group(self._number), schema)
         records = np.empty(len(fields["seq"]), DTYPES[schema])
@@ -140,7 +140,7 @@ def _groups(paths: list[Path]) -> Iterator[_Group]:
 
 
 def _in_order(paths: list[Path], schema: Schema) -> Iterator[Records]:
-    """Records of all files by seq."""
+    """The records of all files, ordered by seq."""
     waiting = sorted(_groups(paths), key=lambda group: group.first_seq, reverse=True)
     held: list[Records] = []
     while waiting or held:

@@ -1,7 +1,7 @@
-"""Writing a span of daily files: records in the order of their seqs go in, one file a symbol comes out.
+"""Writes a span of daily files: takes records in the order of their seqs, and makes one file per symbol.
 
-Everything is written into a folder that no reader looks at, read back, compared, made durable, and then renamed: a kill
-at any instant leaves the old state or the new one, and perhaps a folder that the next compaction removes.
+Everything is written into a folder that no reader looks at, read back, compared, made durable, and then renamed. So a
+kill at any instant leaves the old state or the new one, and perhaps a folder that the next compaction removes.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from tickplant.writer.journal import Files, make_folders, sync_path
 Records = NDArray[np.void]
 
 STRIPE_ROWS: Final = 1 << 19
-"""Records that are held while they are sorted by symbol, 64 bytes each: what a reader of all symbols holds as well."""
+"""The most records held while they are sorted by symbol, 64 bytes each; a reader of all symbols holds as many."""
 
 NEW: Final = ".new"
-"""How the name of a folder ends that is being written."""
+"""Suffix of a folder that is being written."""
 
 
 class _File(NamedTuple):
@@ -50,7 +50,7 @@ class _File(NamedTuple):
 
 
 class SpanWriter:
-    """Writes one span. `add` its records, then `commit`; after any error, `remove_folder` what it has left."""
+    """Writes one span. `add` its records, then `commit`; after any error, `remove_folder` its `scratch`."""
 
     def __init__(
         self,
@@ -64,20 +64,20 @@ class SpanWriter:
         files: Files,
         beat: Callable[[], None],
     ) -> None:
-        """Make the folder.
+        """Create the folder.
 
         Args:
-            data_dir: of the store.
-            producer: whose records.
-            schema: of the records.
+            data_dir: the store.
+            producer: producer of the records.
+            schema: schema of the records.
             span: first and last seq, and the day.
-            table: which symbol an instrument is of.
-            level: of zstd.
-            files: how the disk is touched.
-            beat: called between any two pieces of work.
+            table: gives the symbol of each instrument.
+            level: zstd level.
+            files: the disk operations.
+            beat: called between pieces of work.
 
         Raises:
-            OSError: the disk refuses.
+            OSError: the disk fails.
         """
         self.producer, self.schema, self.level = producer, schema, level
         self.first_seq, self.last_seq, self.day = span
@@ -101,7 +101,7 @@ class SpanWriter:
         files.make_folder(self.scratch)
 
     def add(self, records: Records, epoch: int) -> None:
-        """Take records that continue those so far. Raises StoreError where they do not, OSError."""
+        """Take the next records. Raises StoreError if they do not continue those so far, OSError."""
         expected = np.arange(self._next_seq, self._next_seq + len(records), dtype=np.uint64)
         if len(records) and (records["seq"] != expected).any():
             message = f"{self.producer} {self.schema.name.lower()}: record {self._next_seq} is missing"
@@ -119,7 +119,7 @@ class SpanWriter:
                 self._flush()
 
     def commit(self) -> Manifest:
-        """Make it all durable, and the span what readers find. Raises StoreError where records are missing, OSError."""
+        """Make everything durable, and the span visible to readers. Raises StoreError for missing records, OSError."""
         self._flush()
         if self._next_seq != self.last_seq + 1:
             raise StoreError(f"records {self._next_seq} to {self.last_seq} are missing", path=self.folder)
@@ -139,7 +139,7 @@ class SpanWriter:
         return manifest
 
     def _flush(self) -> None:
-        """Write a stripe: what is held, symbol by symbol."""
+        """Write the held records as a stripe, symbol by symbol."""
         if not self._held:
             return
         records = join_records(self._held)
@@ -157,7 +157,7 @@ class SpanWriter:
             start = end
 
     def _file(self, ident: int) -> str:
-        """The name of an instrument's file, which is among the files then."""
+        """The name of an instrument's file, which is added to the files if necessary."""
         known = 1 <= ident <= len(self._names)
         venue, symbol = self._names[ident - 1] if known else ("unknown", f"id {ident}")
         name = file_name(venue, symbol)
@@ -177,7 +177,7 @@ class SpanWriter:
 
 
 def write_manifest(folder: Path, manifest: Manifest, files: Files, *, name: str) -> None:
-    """Write a manifest, and make it and the names in its folder durable. Raises OSError."""
+    """Write a manifest, and make the manifest and the names in its folder durable. Raises OSError."""
     write_file(folder / name, encode_manifest(manifest), files, os.O_TRUNC)
     sync_path(folder / name, files)
     sync_path(folder, files, os.O_RDONLY | os.O_DIRECTORY)
@@ -192,7 +192,7 @@ def remove_folder(path: Path, files: Files) -> None:
 
 
 def remove_span(span: Span, files: Files) -> None:
-    """Remove a span, of which another one has all records: no reader finds it half there. Raises OSError."""
+    """Remove a span whose records another span holds; no reader ever sees it half removed. Raises OSError."""
     old = span.path.with_name(span.path.name + OLD)
     remove_folder(old, files)
     files.rename(span.path, old)
@@ -200,4 +200,4 @@ def remove_span(span: Span, files: Files) -> None:
 
 
 OLD: Final = ".old"
-"""How the name of a folder ends that is being removed."""
+"""Suffix of a folder that is being removed."""

@@ -1,4 +1,4 @@
-"""The book of a symbol at any stored instant: its last snapshot, or a checkpoint since, and the ticks behind it."""
+"""The book of a symbol at any stored instant, from its last snapshot or a later checkpoint, and the ticks since."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the reader offers this as a method
 
 
 class _Clear(NamedTuple):
-    """Where a book begins."""
+    """The CLEAR with which a book begins."""
 
     ts_recv: int
     instrument: Instrument
@@ -30,13 +30,13 @@ class _Clear(NamedTuple):
 
 
 def book_at(store: Store, instruments: Sequence[Instrument], at_ns: int, *, orders: bool, crossed: Crossed) -> Book:
-    """The book of a symbol, all of whose instruments these are, as `Store.book` describes."""
+    """The book of a symbol, given all its instruments, as `Store.book` describes."""
     fold, instrument = fold_at(store, instruments, at_ns, crossed=crossed)
     return fold.book(instrument, orders=orders)
 
 
 def plain_book(stored: Book) -> PlainBook:
-    """A stored book as a subscriber has one."""
+    """A stored book in the form that a subscriber gets."""
     queues = (stored.bid_orders, stored.ask_orders)
     bid_orders, ask_orders = (None if one is None else [QueuedOrder(*row) for row in one.tolist()] for one in queues)
     row = stored.instrument
@@ -56,10 +56,10 @@ def plain_book(stored: Book) -> PlainBook:
 
 
 def begins_at(store: Store, ids: frozenset[int] | None, start_ns: int, clock: Clock) -> dict[str, int]:
-    """By producer, the seq with which a playback from this time begins; not there where nothing is to be played.
+    """By producer, the seq at which a playback from this time begins; without producers that have nothing to play.
 
-    That of the first record, in stored order, whose time is not before. What was recorded before it is in the books as
-    they stood then, what is recorded behind it is played, also where its time steps back. Raises DamageError.
+    It is the seq of the first record, in stored order, at or after the time. Earlier records are in the initial books;
+    all later records are played, even if their time steps back. Raises DamageError.
     """
     wanted = Selection(ids=ids, start_ns=start_ns, clock=clock)
     firsts = {name: next(store.read(name, Schema.TICK, wanted), None) for name in store.producers()}
@@ -74,9 +74,9 @@ def fold_at(
     crossed: Crossed = "flag",
     begins: Mapping[str, int] | None = None,
 ) -> tuple[Fold, Instrument]:
-    """The same book as a fold that can go on, and the one of the instruments that it is of.
+    """The book of `book_at`, as a fold that can continue, and the instrument that it belongs to.
 
-    With `begins`, what `begins_at` gives, the book is that before a playback begins, of whatever time its records are.
+    With `begins`, the result of `begins_at`, it is the book before a playback begins, whatever its records' times are.
     """
     ends = {name: begins[name] - 1 if begins and name in begins else None for name in store.producers()}
     end_ns = at_ns + 1 if begins is None else None
@@ -94,7 +94,7 @@ def fold_at(
     fold = Fold(instrument.id, matching=matching)
     selection = Selection(ids=frozenset({instrument.id}), kinds=BOOK_KINDS, end_ns=end_ns)
     first_seq, last_seq = start.seq, ends[start.producer]
-    # A book that was ever resolved has no checkpoints; those of an engine that did not resolve it lead elsewhere.
+    # An engine writes no checkpoints of resolved books; those of an engine that did not resolve them would be wrong.
     if not matching and (checkpoint := _checkpoint(store, start, at_ns, last_seq)):
         fold.apply(checkpoint.ticks)
         first_seq = checkpoint.source_seq
@@ -110,7 +110,7 @@ def fold_at(
 
 
 def _checkpoint(store: Store, start: _Clear, at_ns: int, last_seq: int | None) -> stored_checkpoints.Checkpoint | None:
-    """What shortens the fold from a snapshot to a time, if anything does."""
+    """The checkpoint that shortens the fold from a snapshot to a time, if there is one."""
     try:
         return stored_checkpoints.newest(
             store,
@@ -123,13 +123,13 @@ def _checkpoint(store: Store, start: _Clear, at_ns: int, last_seq: int | None) -
             until_seq=None if last_seq is None else last_seq + 1,
         )
     except DamageError:
-        return None  # the ticks themselves are what counts; `verify` tells of it
+        return None  # only damage in the ticks matters here; `verify` reports this one
 
 
 def _last_clear(
     store: Store, producer: str, instrument: Instrument, end_ns: int | None, last_seq: int | None
 ) -> _Clear | None:
-    """The newest CLEAR of an instrument that was received before a time, and recorded up to a seq."""
+    """The newest CLEAR of an instrument that was received before `end_ns` and recorded up to `last_seq`."""
     wanted = Selection(ids=frozenset({instrument.id}), kinds=frozenset({Kind.CLEAR}), end_ns=end_ns)
     for stretch in store.newest_first(producer, Schema.TICK, wanted, last_seq=last_seq):
         clears = wanted.records(store.records(stretch))

@@ -1,10 +1,11 @@
-"""Finding checkpoints of books in a store.
+"""Finds checkpoints of books in a store.
 
-A checkpoint is an engine's book before one tick: the records of its journal from a CLEAR to the next LAST. It is a
-short cut, never the only source: one that is torn, or cannot be shown to belong to a feed, is passed over.
+A checkpoint is an engine's book before one tick: the records of its journal from a CLEAR to the next LAST. Checkpoints
+are a short cut, never the only source: one that is torn, or that cannot be shown to belong to a feed, is skipped.
 
-It belongs to the feed whose tick of that seq has its two times. An engine may follow several feeds, feeds come and
-go, and after a power cut a feed gives the seqs of lost ticks to others: seq and receive time tell all of that apart.
+A checkpoint belongs to the feed whose tick of that seq has the checkpoint's two times. Seq and times settle this even
+though an engine may follow several feeds, feeds come and go, and a feed reuses the seqs of lost ticks after a power
+cut.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ Records = NDArray[np.void]
 class Checkpoint(NamedTuple):
     """Books before a tick."""
 
-    source_seq: int  # of that tick: folding goes on with it
-    ticks: Records  # CLEAR, LEVEL or ORDER_ADD …, LAST of each book; times, seq and venue's id are of its last tick
+    source_seq: int  # of that tick, with which folding continues
+    ticks: Records  # CLEAR, LEVEL or ORDER_ADD …, LAST of each book; with times, seq and venue's id of its last tick
 
 
 def newest(
@@ -44,20 +45,20 @@ def newest(
     at_ns: int,
     until_seq: int | None = None,
 ) -> Checkpoint | None:
-    """The newest checkpoint of a book that a fold up to a time may begin with instead of with a snapshot.
+    """The newest checkpoint of a book from which a fold up to a time may begin, instead of from a snapshot.
 
-    Every tick in it was received before the tick that it names: where that one was received by then, the checkpoint
-    leaves nothing out and has nothing too much.
+    All ticks in a checkpoint were recorded before the tick that it names. If that tick was received by the time
+    `at_ns`, the checkpoint holds neither too few nor too many ticks.
 
     Args:
-        store: where.
+        store: the store.
         feed: producer of the ticks.
-        instrument_id: of the book.
-        of_orders: whether it is one of orders.
-        after_seq: the feed's tick that the fold would begin with.
-        after_ns: when that was received.
-        at_ns: the time up to which is folded.
-        until_seq: the newest tick that the checkpoint may name; None: any.
+        instrument_id: the book's instrument.
+        of_orders: whether it is a book of orders.
+        after_seq: seq of the feed's tick from which the fold would begin otherwise.
+        after_ns: receive time of that tick.
+        at_ns: the time up to which to fold.
+        until_seq: seq of the newest tick that the checkpoint may name; None: any.
 
     Raises:
         DamageError: as `Store` says.
@@ -87,17 +88,17 @@ def newest_of_all(
     after_seq: int,
     until_seq: int,
 ) -> Checkpoint | None:
-    """The newest checkpoints that one fold of a whole feed may begin with.
+    """The newest checkpoints from which a single fold of a whole feed may begin.
 
     Args:
-        store: where.
-        engine: whose checkpoints.
+        store: the store.
+        engine: the engine that wrote the checkpoints.
         feed: producer of the ticks.
         ids: instruments of the feed.
-        begins: by instrument, the seq of the tick that its book would begin with: where that is older than the
+        begins: by instrument, the seq of the tick from which its book would begin otherwise. If that is older than the
             checkpoints, the book must be among them.
-        after_seq: checkpoints as old as this are of no use.
-        until_seq: the newest tick that they may name.
+        after_seq: checkpoints at or before this seq are of no use.
+        until_seq: seq of the newest tick that they may name.
 
     Raises:
         DamageError: as `Store` says.
@@ -124,13 +125,13 @@ def _heads(store: Store, engine: str, wanted: Selection) -> Iterator[np.void]:
 
 
 def is_of(store: Store, feed: str, head: np.void) -> bool:
-    """Whether what this record begins names a tick of the feed."""
+    """Whether the checkpoint or set of states that begins with this record names a tick of the feed."""
     tick = store.record(feed, Schema.TICK, int(head["source_seq"]))
     return tick is not None and tick[["ts_event", "ts_recv"]] == head[["ts_event", "ts_recv"]]
 
 
 def ticks_of(store: Store, engine: str, head: np.void) -> Records | None:
-    """The checkpoint that begins with this record, as ticks; None where its end is missing. Raises DamageError."""
+    """The checkpoint that begins with this record, as ticks; None if its end is missing. Raises DamageError."""
     parts: list[Records] = []
     expected = int(head["seq"])
     for records in store.read(engine, Schema.CHECKPOINT, Selection(), first_seq=expected):
@@ -145,7 +146,7 @@ def ticks_of(store: Store, engine: str, head: np.void) -> Records | None:
         return None
     records = join_records(parts)
     if (records["kind"][1:] == Kind.CLEAR).any():
-        return None  # an engine was killed in the middle of it, and the next one began another
+        return None  # an engine was killed while writing it, and the next engine began another one
     ticks = np.zeros(len(records), TICK)
     for field in ("price", "size", "venue_seq", "instrument", "kind", "side", "flags"):
         ticks[field] = records[field]

@@ -1,4 +1,4 @@
-"""Finding the states of series in a store: whole sets of them, see `derive.series_states`."""
+"""Finds whole sets of series' states in a store; see `derive.series_states`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class StateSet(NamedTuple):
 
 
 def newest_states(store: Store, engine: str, feed: str, ids: frozenset[int]) -> StateSet | None:
-    """The newest set of a feed that can be gone on from; None where there is none. Raises DamageError.
+    """The newest set of a feed from which an engine can continue; None if there is none. Raises DamageError.
 
-    A set that is torn, whose tick is not stored, or before which values or bars were made that are not, is passed over:
-    after a power cut each journal ends elsewhere.
+    A set is skipped if it is torn, if its tick is not stored, or if values or bars made before it are not stored: after
+    a power cut, each journal ends at another point.
 
     Args:
-        store: where.
-        engine: whose states.
+        store: the store.
+        engine: the engine that wrote the states.
         feed: producer of the ticks.
         ids: instruments of the feed.
     """
@@ -57,7 +57,7 @@ def _heads(store: Store, engine: str, ids: frozenset[int]) -> Iterator[np.void]:
 
 
 def set_of(store: Store, engine: str, head: np.void) -> Records | None:
-    """The set that begins with this record, None where its end is missing."""
+    """The set that begins with this record; None if its end is missing."""
     first, count = int(head["seq"]), int(head["value_1"]) + 1
     parts = list(store.read(engine, Schema.STATE, Selection(), first_seq=first, last_seq=first + count - 1))
     records = join_records(parts) if parts else np.zeros(0, head.dtype)

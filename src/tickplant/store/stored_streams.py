@@ -1,4 +1,4 @@
-"""What a store gives beside records: messages as live, history joined with the live stream, and what there is of it."""
+"""Methods of a store beyond records: playback as messages, history joined with the live stream, and coverage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the class that has these methods
 
 
 class StoredStreams:
-    """Methods of `Store`, which alone derives from this."""
+    """Methods of `Store`, the only class that derives from this one."""
 
     @property
     def _store(self) -> Store:
@@ -35,19 +35,19 @@ class StoredStreams:
         snapshot: bool = True,
         loop: bool = False,
     ) -> Playback:
-        """An iterator over what is stored as the messages that a live subscriber had: ticks, and what was derived.
+        """An iterator over stored ticks and derived records, as the messages that a live subscriber had.
 
         Args:
             topics: as for `tickplant.subscribe`; none means everything.
-            speed: times real time, or "max".
+            speed: a multiple of real time, or "max".
             start_ns: first time, inclusive; books begin there with a snapshot, unless `snapshot` is False.
             end_ns: last time, exclusive.
-            clock: by which the producers are merged and the messages are due.
+            clock: the clock by which producers are merged and messages are due.
             snapshot: see `start_ns`.
-            loop: begin again at the end.
+            loop: start again at the end.
 
-        Messages have kind `live` or `snapshot`, epoch 0 and topic sequences from 0 on; at full speed they are as long
-        as the chunks of the store. Damage raises DamageError while iterating, unless `on_damage` takes it.
+        Messages have kind `live` or `snapshot`, epoch 0 and topic sequences from 0; at full speed they are as long as
+        the chunks of the store. Damage raises DamageError while iterating, unless `on_damage` takes it.
         """
         return Playback(
             self._store,
@@ -68,20 +68,20 @@ class StoredStreams:
         start_ns: int | None = None,
         timeout: float = 60.0,
     ) -> Iterator[Message]:
-        """History from a receive time on, then the live stream of the plant that writes this store, without a seam.
+        """History from a receive time on, then, without a seam, the live stream of the plant that writes this store.
 
-        Messages that were read from the store have kind `stored`, the others `live` or `recovered`; of each topic every
-        record comes once, in stored order, whatever is killed meanwhile. Never ends.
+        Messages read from the store have kind `stored`, the others `live` or `recovered`. Every record of a topic comes
+        exactly once, in stored order, whatever is killed meanwhile. Never ends.
 
         Args:
             topics: as for `tickplant.subscribe`.
-            address: where the engine publishes.
-            requests: where it answers requests.
-            start_ns: where history begins; None: at its beginning.
-            timeout: seconds to wait for the engine, and for the writer to store what has come live.
+            address: the address at which the engine publishes.
+            requests: the address at which it answers requests.
+            start_ns: start of the history; None: its beginning.
+            timeout: seconds to wait for the engine, and for the writer to store live records.
 
         Raises:
-            SubscribeError: no engine answers, or it is not the one of this store.
+            SubscribeError: no engine answers, or it is not the engine of this store.
         """
         live = subscribe(*topics, address=address, requests=requests, snapshot=False, timeout=timeout)
         return Following(self._store, topics, live, timeout_s=timeout).messages(start_ns)
@@ -89,11 +89,11 @@ class StoredStreams:
     def coverage(
         self, venue: str = "", symbol: str = "", *, start_ns: int | None = None, end_ns: int | None = None
     ) -> list[CoverageRow]:
-        """What is stored of each symbol and UTC day, by receive time, and what is not: gaps, and days that are missing.
+        """What is stored for each symbol and UTC day, by receive time, and what is not: gaps and missing days.
 
-        Rows are sorted by venue, symbol and day; empty names mean all. Damage does not end this: it is a gap of cause
-        `damage` of every symbol whose producer lost records there. Raises StoreError where both names are given and
-        nothing is known of the symbol, or a file cannot be read.
+        Rows are sorted by venue, symbol and day; empty names mean all. Damage does not end this call: it counts as a
+        gap of cause `damage` for every symbol whose producer lost records there. Raises StoreError if both names are
+        given and the symbol is unknown, or if a file cannot be read.
         """
         if venue and symbol:
             self._store.find(venue, symbol)

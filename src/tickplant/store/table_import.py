@@ -1,8 +1,8 @@
-"""Trades or levels of one symbol from a table of somebody else's, Parquet or CSV, by a mapping of its columns.
+"""Imports trades or levels of one symbol from a foreign table, Parquet or CSV, by a mapping of its columns.
 
-Nothing is guessed: a whole number as a time needs its unit, a value with more decimals than the scale is refused with
-its column, and so is a row without a time or price. Where no receive time is mapped, that of the venue stands in its
-place, with BACKFILL: it says nothing about latency.
+Nothing is guessed. A time that is a whole number needs a unit. A value with more decimals than the scale is refused,
+with the name of its column, and so is a row without a time or price. If no receive time is mapped, the venue's time is
+used instead, with BACKFILL: it says nothing about latency.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tickplant.times import parse_time
 from tickplant.writer.journal import Journal
 
 FIELDS: Final = ("ts_event", "ts_recv", "price", "size", "side", "venue_seq")
-"""What a column can be mapped to."""
+"""The fields to which columns can be mapped."""
 UNITS_NS: Final = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 KINDS: Final = (Kind.TRADE, Kind.LEVEL, Kind.LIQUIDATION)
 _SIDES: Final = {"buy": 1, "b": 1, "bid": 1, "sell": 2, "s": 2, "ask": 2, "a": 2, "unknown": 0, "": 0}
@@ -48,30 +48,33 @@ def import_table(
     size_scale: int = 8,
     progress: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Store a file's rows, in its order; returns how many were added. A run that was stopped goes on.
+    """Store a file's rows, in their order; returns how many were added. Continues an import that was stopped.
 
     Args:
         path: .parquet, or .csv with a header line, plain or as .csv.gz.
-        data_dir: the store, made where it is missing. Nobody else may write to it.
-        venue: of all rows.
-        symbol: of all rows.
-        columns: the file's column for each of FIELDS; price, size and a time at least.
-        producer: under whose name the records are stored; one for each file.
-        kind: of all rows, of KINDS.
-        time_unit: of times that are whole numbers: s, ms, us or ns.
+        data_dir: the store, created if missing. No other process may write to it.
+        venue: venue of all rows.
+        symbol: symbol of all rows.
+        columns: the file's column for each of FIELDS; at least price, size and a time.
+        producer: the producer under which the records are stored; a different one for each file.
+        kind: kind of all rows, one of KINDS.
+        time_unit: unit of times that are whole numbers: s, ms, us or ns.
         price_scale: decimals of prices.
         size_scale: decimals of sizes.
-        progress: called with the records added so far.
+        progress: called with the number of records added so far.
 
     Raises:
-        StoreError: the file does not fit this, or the store holds other records of this producer.
+        StoreError: the file does not fit these arguments, or the store holds other records of this producer.
     """
     if unknown := [name for name in columns if name not in FIELDS]:
-        raise StoreError(f"{unknown[0]} is nothing to map to; there are {', '.join(FIELDS)}", path=path)
+        raise StoreError(f"{unknown[0]} is not a field; choose from {', '.join(FIELDS)}", path=path)
     if not {"price", "size"} <= set(columns) or not {"ts_event", "ts_recv"} & set(columns):
         raise StoreError("price, size and ts_event or ts_recv must be mapped to columns", path=path)
     table = InstrumentTable.load(data_dir / INSTRUMENTS_FILE)
-    instrument = table.register(venue, symbol, price_scale, size_scale)
+    try:
+        instrument = table.register(venue, symbol, price_scale, size_scale)
+    except ValueError as error:
+        raise StoreError(f"cannot be stored: {error}", path=path) from None
     journal = Journal(data_dir, Schema.TICK, producer)
     added = first = 0
     try:
@@ -99,8 +102,10 @@ def _batches(path: Path, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]
         dataset = ds.dataset(path, format=form)
         if missing := [name for name in columns.values() if name not in dataset.schema.names]:
             there = ", ".join(dataset.schema.names)
-            raise StoreError(f"has no column {missing[0]!r}; there are {there}", path=path)
-        yield from (batch for batch in dataset.to_batches(columns=list(columns.values())) if batch.num_rows)
+            raise StoreError(f"has no column {missing[0]!r}; choose from {there}", path=path)
+        yield from (
+            batch for batch in dataset.to_batches(columns=list(dict.fromkeys(columns.values()))) if batch.num_rows
+        )
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"cannot be read: {error}", path=path) from error
 
@@ -119,7 +124,7 @@ def _ticks(
         try:
             ticks[field] = _values(field, batch[name], instrument, time_unit)
         except (pa.ArrowException, ValueError, KeyError) as error:
-            raise StoreError(f"column {name!r} is no {field}: {error}", path=path) from error
+            raise StoreError(f"column {name!r} is not a valid {field}: {error}", path=path) from error
     if "ts_recv" not in columns:
         ticks["ts_recv"] = ticks["ts_event"]
         ticks["flags"] |= np.uint16(Flag.BACKFILL)
@@ -130,7 +135,7 @@ def _values(field: str, column: pa.Array, instrument: Instrument, time_unit: str
     if field == "side":
         return np.array([_SIDES[(word or "").lower()] for word in column.cast(pa.string()).to_pylist()], np.uint8)
     if column.null_count:
-        raise ValueError(f"{column.null_count} rows have none")
+        raise ValueError(f"{column.null_count} rows have no value")
     if field == "venue_seq":
         found: NDArray[Any] = column.cast(pa.uint64()).to_numpy()
         return found

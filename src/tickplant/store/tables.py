@@ -1,12 +1,12 @@
-"""The store as tables for those who ask in their own language: DuckDB and polars.
+"""The store as tables of DuckDB and polars.
 
     duckdb = tickplant.duckdb("data")
     duckdb.sql("select symbol, count(*) from trades where venue = 'binance' group by all")
     tickplant.polars("data", "trades").filter(pl.col("price") > 60000).collect()
 
-Tables are ticks, bbo, bars, values and trade_bars, with the columns that the methods of `Store` have and, at their end,
-`event_ns` and `recv_ns`: the times as integers. Columns that a statement does not need are not decoded, nor are chunks
-in which no row fits. DuckDB hands no filter on a time of nanoseconds down, only one on such an integer:
+The tables are ticks, bbo, bars, values and trade_bars. They have the columns of `Store`'s methods, followed by
+`event_ns` and `recv_ns`, the times as integers. Columns that a statement does not need are not decoded, nor are chunks
+in which no row matches. DuckDB does not push down a filter on a time in nanoseconds, only one on these integers:
 `where recv_ns >= ns('2024-08-08T12:00Z')`.
 """
 
@@ -42,19 +42,19 @@ VIEWS: Final = {
     "orders": ("order_add", "order_modify", "order_cancel", "order_fill", "clear"),
     "gaps": ("gap",),
 }
-"""Parts of ticks by their kinds."""
+"""Views of ticks, by the kinds that they show."""
 
 
 def columns_of(table: str) -> tuple[str, ...]:
-    """Columns of a table or view, in order. Raises TickplantError for a name that is none."""
+    """Columns of a table or view, in order. Raises TickplantError for an unknown name."""
     schema = Schema.TICK if table in VIEWS else TABLES.get(table)
     if schema is None:
-        raise TickplantError(f"there is no table {table!r}; there are {', '.join([*TABLES, *VIEWS])}")
+        raise TickplantError(f"unknown table {table!r}; choose from {', '.join([*TABLES, *VIEWS])}")
     return (*COLUMNS[schema], *INTEGER_TIMES)
 
 
 class _Table:
-    """One table of a store: asked from any thread, so each scan has a store of its own."""
+    """One table of a store. Any thread may ask it, so each scan has a Store of its own."""
 
     def __init__(self, data_dir: Path | str, name: str, prices: Prices, on_damage: OnDamage | None) -> None:
         self.columns = columns_of(name)
@@ -65,7 +65,7 @@ class _Table:
         self._on_damage = on_damage
 
     def rows(self, columns: Sequence[str] | None, filter_by: Expression | None, judge: Judge | None = None) -> Rows:
-        """The rows with these columns, for which an Arrow expression is true, of the chunks that a judge leaves."""
+        """The rows for which an Arrow expression is true, with these columns, from the chunks that a judge leaves."""
         return Store(self._data_dir, on_damage=self._on_damage).rows(
             schema=self.schema,
             kinds=self._kinds,
@@ -79,16 +79,16 @@ class _Table:
 def duckdb(
     data_dir: Path | str, *, prices: Prices = "decimal", on_damage: OnDamage | None = None
 ) -> DuckDBPyConnection:
-    """A connection of DuckDB, in memory, with the tables of a store, views of its ticks, and the macro `ns`.
+    """An in-memory connection of DuckDB, with the tables of a store, views of its ticks, and the macro `ns`.
 
-    Tables show what is stored when a statement runs; instruments that come later need a new connection. Columns venue,
+    Tables show what is stored when a statement runs; instruments added later need a new connection. The columns venue,
     symbol, kind and side are text to DuckDB. Prices and sizes are DECIMAL(38, s): DuckDB refuses a product whose scales
-    add up to more than 38 digits leave room for; `prices="float"` makes them DOUBLE.
+    add up to too much for 38 digits; `prices="float"` makes them DOUBLE.
 
     Args:
         data_dir: the store.
-        prices: how prices and sizes come.
-        on_damage: as of `Store`.
+        prices: the form of prices and sizes.
+        on_damage: as for `Store`.
     """
     connection: DuckDBPyConnection = need("duckdb").connect()
     connection.execute("SET TimeZone = 'UTC'")
@@ -102,7 +102,7 @@ def duckdb(
 
 
 class PolarsJudge:
-    """A predicate of polars, judged by polars' own rewriting of it over the bounds of columns."""
+    """Judges a predicate of polars, by polars' own rewriting of it for the bounds of columns."""
 
     def __init__(self, predicate: Expr, schema: pa.Schema) -> None:
         """Take a predicate over the columns of a schema."""
@@ -114,13 +114,13 @@ class PolarsJudge:
             name: pa.string() if pa.types.is_dictionary(schema.field(name).type) else schema.field(name).type
             for name in self._names
         }
-        # No public name as yet. Without it nothing is left out, and the rows are filtered all the same.
+        # A private method of polars. Without it no chunk is left out, and the rows are filtered all the same.
         rewrite = getattr(predicate, "_skip_batch_predicate", None)
         frame = polars.from_arrow(pa.schema(self._kinds.items()).empty_table())
         self._skip = rewrite(frame.schema) if rewrite else None
 
     def surviving(self, candidates: Sequence[Facts]) -> list[int]:
-        """Places of the candidates in which a row may fit."""
+        """Indices of the candidates in which a row may match."""
         if self._skip is None:
             return list(range(len(candidates)))
         columns: dict[str, pa.Array] = {"len": pa.array([1] * len(candidates), pa.uint32())}
@@ -151,13 +151,13 @@ def polars(
     prices: Prices = "decimal",
     on_damage: OnDamage | None = None,
 ) -> LazyFrame:
-    """A table or view of a store as a lazy frame of polars: columns and predicates are pushed down.
+    """A table or view of a store as a lazy polars frame; columns and predicates are pushed down to the store.
 
     Args:
         data_dir: the store.
-        table: ticks, bbo or bars, or a part of ticks: trades, quotes, levels, orders, gaps.
-        prices: how prices and sizes come.
-        on_damage: as of `Store`.
+        table: ticks, bbo, bars, values or trade_bars, or a view of ticks: trades, quotes, levels, orders, gaps.
+        prices: the form of prices and sizes.
+        on_damage: as for `Store`.
     """
     module = need("polars")
     found = _Table(data_dir, table, prices, on_damage)
@@ -169,7 +169,7 @@ def polars(
         wanted = list(found.columns if columns is None else columns)
         looked_at = [] if predicate is None else [n for n in predicate.meta.root_names() if n in found.columns]
         judge = None if predicate is None else PolarsJudge(predicate, schema)
-        # At least one, or a frame would not know how many rows it has.
+        # At least one column, or a frame would not know its number of rows.
         rows = found.rows(list(dict.fromkeys([*wanted, *looked_at])) or [found.columns[0]], None, judge)
         left = n_rows
         for batch in rows.batches():

@@ -1,4 +1,4 @@
-"""How a replay plays: paused or not, at which speed, from where on, again and again. It has the controls of a tape."""
+"""The controls of a replay, like those of a tape: pause, speed, position and loop."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ SPEEDS: Final = (1e-3, 1e6)
 
 
 class Tape:
-    """Says how many records are due, and where to go on.
+    """Says how many records are due, and where to continue.
 
     Args:
-        speed: times real time, or max.
-        paused: before the first record.
-        loop: begin again at the end.
+        speed: a multiple of real time, or max.
+        paused: start paused, before the first record.
+        loop: start again at the end.
     """
 
     def __init__(self, speed: Speed, *, paused: bool = False, loop: bool = False) -> None:
@@ -28,12 +28,12 @@ class Tape:
         self.paused = paused
         self.loop = loop
         self.time_ns: int | None = None  # of the last record that was due
-        self.sought: int | None = None  # where to go on, instead of behind it
+        self.sought: int | None = None  # the time to continue at; None: after `time_ns`
         self._steps = 0
         self._pacer = Pacer(speed)
 
     def hear(self, message: Playback) -> None:
-        """Do what is asked for."""
+        """Apply a command."""
         if message.paused is not None:
             self.paused, self._steps = message.paused, 0
         if message.loop is not None:
@@ -52,17 +52,17 @@ class Tape:
         self._pacer = Pacer(self.speed)
 
     def take_sought(self) -> int | None:
-        """Where to go on, once."""
+        """The time that was sought, if any; returned only once."""
         sought, self.sought = self.sought, None
         self._pacer = Pacer(self.speed)
         return sought
 
     def due(self, times: NDArray[np.int64], flags: NDArray[np.uint16]) -> int:
-        """How many of these records may pass now: 0 where none may, or another place is sought.
+        """How many of these records may pass now: 0 if none may, or if another time is sought.
 
         Args:
-            times: of the records, in order.
-            flags: of the records: a step is an event, up to its LAST.
+            times: times of the records, in order.
+            flags: flags of the records: a step is one event, up to its LAST.
         """
         if self.sought is not None:
             return 0
@@ -76,7 +76,7 @@ class Tape:
         return int(ends[-1]) + 1 if whole else len(times)
 
     def wait_s(self, time_ns: int) -> float:
-        """How long until a record of this time is due: for ever while paused, and not at all where a time is sought."""
+        """How long until a record of this time is due: infinite while paused, 0 if another time is sought."""
         if self.sought is not None:
             return 0.0
         return float("inf") if self.paused else self._pacer.wait_s(time_ns)

@@ -1,14 +1,14 @@
-"""CSV files as Tardis.dev sells them, gzip: VENUE_SORT_DAY_SYMBOL.csv.gz.
+"""CSV files in the format of Tardis.dev, gzipped: VENUE_SORT_DAY_SYMBOL.csv.gz.
 
     trades               exchange,symbol,timestamp,local_timestamp,id,side,price,amount
     incremental_book_L2  exchange,symbol,timestamp,local_timestamp,is_snapshot,side,price,amount
     quotes               exchange,symbol,timestamp,local_timestamp,ask_amount,ask_price,bid_price,bid_amount
     book_ticker          likewise
 
-Times are whole µs, cut off; `timestamp` is `local_timestamp` where the venue gave none. `quotes` are the best of the
-book that the engine kept, `book_ticker` those that the venue sent. The changes of a day begin with the book as it
-stood, as a snapshot, where it was known. Rows are in stored order: a snapshot that waited for older changes stands
-behind them with its own, older time. Aggregate trades stand in for single ones on days that have none of those.
+Times are truncated to whole µs; `timestamp` equals `local_timestamp` if the venue gave no time. `quotes` are the best
+bids and offers of the engine's book, `book_ticker` those that the venue sent. If the book at the start of a day is
+known, the day's changes begin with it, as a snapshot. Rows are in stored order: a snapshot that waited for older
+changes follows them, with its own, older time. On days without single trades, aggregate trades are written instead.
 """
 
 from __future__ import annotations
@@ -121,19 +121,19 @@ class TardisFiles:
 
 
 class SnapshotMarks:
-    """Which changes of a book are a snapshot: those of the first event with any behind a CLEAR.
+    """Which changes of a book are a snapshot: those of the first event with any changes after a CLEAR.
 
-    A reader discards its book where a snapshot follows a change. So where one follows another, a change that means
-    nothing stands between them: the removal of the first level of the new one.
+    A reader discards its book when a snapshot follows a change. So if one snapshot follows another, a change without
+    effect is inserted between them: the removal of the first level of the new snapshot.
     """
 
     def __init__(self) -> None:
-        self.known = False  # whether the last row was of a snapshot
+        self.known = False  # whether the last row belonged to a snapshot
         self._begins = False  # a CLEAR has come, and no level since
         self._inside = False
 
     def of(self, records: Records) -> tuple[Records, NDArray[np.bool_]]:
-        """Levels, and whether each is of a snapshot.
+        """The levels, and whether each belongs to a snapshot.
 
         Args:
             records: LEVEL, CLEAR and CHECKSUM in stored order, one array after another.
@@ -180,7 +180,7 @@ def _times(records: Records) -> list[pa.Array]:
 
 
 def _numbers(row: Instrument, prices: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[pa.Array]:
-    """Prices and amounts as text, both empty where there is no price."""
+    """Prices and amounts as text, both empty if there is no price."""
     there = prices != NO_PRICE
     scales = (row.price_scale, row.size_scale)
     return [

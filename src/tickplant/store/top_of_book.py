@@ -1,4 +1,4 @@
-"""Best bids and offers as the venue sent them, a QUOTE a side, joined to one row of both sides."""
+"""Joins best bids and offers, which the venue sent as one QUOTE per side, to rows of both sides."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NONE["price"] = NO_PRICE
 
 
 def tops(parts: Iterable[tuple[Instrument, Records]]) -> Iterator[tuple[Instrument, Records]]:
-    """BBO records, one for each event of quotes: each side as it was last sent, NO_PRICE where it was not yet.
+    """BBO records, one for each event of quotes: each side as it was last sent, or NO_PRICE before it was.
 
     Args:
         parts: QUOTE records in stored order, each array of one instrument. A new instrument begins without prices.

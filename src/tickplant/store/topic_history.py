@@ -1,7 +1,7 @@
-"""What is stored of one topic, by the seqs of its producer: the answers of the history service.
+"""The stored records of a topic, by the seqs of its producer: the answers of the history service.
 
-Stateless: a question names producer, schema, instruments, channel and seqs, so any process that has the data directory
-can answer it, now or years later.
+Stateless: a request names producer, schema, instruments, channel and seqs, so any process with the data directory can
+answer it, now or years later.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ from tickplant.writer.index import Damage, WhileReading
 Records = NDArray[np.void]
 
 REPLY_BYTES: Final = 1 << 20
-"""A reply ends when it has reached this size."""
+"""A reply ends once it has reached this size."""
 
 READ_S: Final = 3.0
-"""A reply ends, with what has been read, after this long: others wait."""
+"""A reply ends after this long, with what has been read, since other requests wait."""
 
 PATIENCE_S: Final = 8.0
-"""A passage must be read to its end; one that takes longer is given up."""
+"""A passage must be read to its end; a passage that takes longer than this is given up."""
 
 
 class TopicHistory:
-    """Answers questions from one store. Not thread-safe.
+    """Answers requests from one store. Not thread-safe.
 
     Args:
-        data_dir: of the store.
-        on_damage: is told of damage that is met; no answer passes over it.
+        data_dir: the store.
+        on_damage: called with any damage found; no answer skips over damage.
         while_reading: called for each file and chunk that is read.
     """
 
@@ -71,17 +71,17 @@ class TopicHistory:
         self._table = self.store.instruments
         self._chunks = RecentChunks()
         self._on_damage = on_damage
-        self._damage: Damage | None = None  # the first one met since a reading began
+        self._damage: Damage | None = None  # the first damage since a reading began
 
     def _found_damage(self, damage: Damage) -> None:
         self._damage = self._damage or damage
         self._on_damage(damage)
 
     def passage(self, wanted: Passage) -> list[bytes]:
-        """A Range and its frames, or what the passage says otherwise. Raises StoreError.
+        """A Range and its frames, or else the passage's `otherwise`. Raises StoreError.
 
-        Both ends of the passage and the number of records between them must agree with what the topic carried: what is
-        damaged, or not durable yet, is not passed over.
+        Both ends of the passage and its number of records must agree with what the topic carried: records that are
+        damaged, or not durable yet, are not skipped.
         """
         schema = Schema(wanted.schema)
         channel = split_topic(wanted.topic)[2]
@@ -121,9 +121,9 @@ class TopicHistory:
         self._table.reload()
         rows = self._table.find(venue, symbol)
         if not rows or asked.producer not in self.store.producers(schema):
-            return Refused(asked.id, f"nothing is stored of {asked.topic} by {asked.producer!r}"), []
+            return Refused(asked.id, f"the store has no records of {asked.topic} by {asked.producer!r}"), []
         if not 0 <= asked.first_seq <= asked.last_seq < 2**62:
-            return Refused(asked.id, f"{asked.first_seq} to {asked.last_seq} is no range of seqs"), []
+            return Refused(asked.id, f"{asked.first_seq} to {asked.last_seq} is not a range of seqs"), []
         ids = frozenset(row.id for row in rows)
         end, resume = stored_until(self.store, asked.producer, schema, ids, asked.first_seq, asked.last_seq)
         kept: list[Records] = []
@@ -136,7 +136,7 @@ class TopicHistory:
                 kept.append(records[:left])
                 left -= len(kept[-1])
                 if not left or time.monotonic() > until_s:
-                    # It ends with a record of the topic, so that the next reply begins behind one: see `_carried`.
+                    # End with a record of the topic, so that the next reply begins after one: see `_carried`.
                     end = int(kept[-1][-1]["seq"])
                     resume = end + 1
                     break
@@ -151,7 +151,7 @@ class TopicHistory:
     def _topic(
         self, producer: str, schema: Schema, channel: str, ids: frozenset[int], first_seq: int, last_seq: int
     ) -> Iterator[Records]:
-        """The records of a topic from one seq to another, chunk by chunk, none of them empty."""
+        """The records of a topic from one seq to another, chunk by chunk, in non-empty arrays."""
         self._damage = None
         carried = _carried(ids, channel)
         seqs = {"first_seq": first_seq, "last_seq": last_seq}
@@ -164,9 +164,10 @@ class TopicHistory:
 def stored_until(
     store: Store, producer: str, schema: Schema, ids: frozenset[int], first_seq: int, last_seq: int
 ) -> tuple[int, int]:
-    """Up to which seq all records of these instruments are stored, from `first_seq` on, and where they go on then.
+    """Up to which seq all records of these instruments are stored, from `first_seq` on, and where they continue.
 
-    By what indexes and manifests say. `first_seq - 1` where the first one is missing already. Raises StoreError.
+    Uses indexes and manifests only. The first result is `first_seq - 1` if that record itself is missing. Raises
+    StoreError.
     """
     at = first_seq
     segments = store.segments(producer, schema)
@@ -199,7 +200,7 @@ def stored_until(
 
 
 def _carried(ids: frozenset[int], channel: str) -> NDArray[np.uint32]:
-    """What `tick_channels` remembers where a record of the topic stood before: a GAP is its, until a trade says no."""
+    """The state of `tick_channels` after a record of the topic: a GAP belongs to it, until a trade says otherwise."""
     carried = np.zeros(max(ids, default=0) + 1, np.uint32)
     if channel in TICK_CHANNELS:
         carried[list(ids)] = 1 << TICK_CHANNELS.index(channel)
@@ -209,7 +210,7 @@ def _carried(ids: frozenset[int], channel: str) -> NDArray[np.uint32]:
 def _of_channel(
     records: Records, schema: Schema, channel: str, carried: NDArray[np.uint32], series: SeriesTable
 ) -> Records:
-    """Those of a channel; the next ones of the instruments that `carried` is about."""
+    """The records of a channel. `carried` is the state of `tick_channels` so far, by instrument."""
     if schema is Schema.TICK:
         masks = np.empty(len(records), np.uint32)
         tick_channels(records, masks, carried)
@@ -229,7 +230,7 @@ def _scales(rows: list[Instrument]) -> dict[int, tuple[int, int]]:
 def _messages(
     records: Records, schema: Schema, producer: str, scales: dict[int, tuple[int, int]], epoch: int, first: int
 ) -> list[bytes]:
-    """Header and payload of messages that hold these records; each is of one instrument id."""
+    """Header and payload of messages that hold these records; each message is of one instrument id."""
     frames: list[bytes] = []
     changes = np.flatnonzero(np.diff(records["instrument"])) + 1
     for begin, stop in zip([0, *changes.tolist()], [*changes.tolist(), len(records)], strict=True):
@@ -254,7 +255,7 @@ def _messages(
 
 
 def least_of(asked: Passage | GetHistory) -> tuple[Schema, int]:
-    """The schema that a question is about, and the seq that must be stored before it is answered. Raises ValueError."""
+    """The schema of a request, and the seq that must be stored before it is answered. Raises ValueError."""
     if isinstance(asked, Passage):
         return Schema(asked.schema), asked.last_seq
     return schema_of(split_topic(asked.topic)[2]), asked.first_seq

@@ -1,4 +1,4 @@
-"""Stored records as a subscriber gets them: messages of topics."""
+"""Splits stored records into messages of topics, as a subscriber gets them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Records = NDArray[np.void]
 
 _KINDS: Final = {"trade": Kind.TRADE, "agg_trade": Kind.TRADE, "quote": Kind.QUOTE}
-"""Channels that one kind of data and the notes make up."""
+"""Channels that consist of one kind of data, and notes."""
 
 
 class _Topic:
@@ -45,24 +45,24 @@ class _Topic:
 
 
 class Wanted(NamedTuple):
-    """What has to be read of the store for some topics."""
+    """What must be read from the store for some topics."""
 
     schemas: tuple[Schema, ...]
     ids: frozenset[int] | None  # None: all
     kinds: frozenset[int] | None
 
     def selection(self, schema: Schema, **bounds: Any) -> Selection:
-        """Of one schema; `bounds` as Selection has them."""
+        """The selection for one schema; `bounds` are arguments of Selection."""
         return Selection(ids=self.ids, kinds=self.kinds if schema == Schema.TICK else None, **bounds)
 
 
 class TopicSplitter:
-    """Sorts blocks of records into messages; counts the records of each topic from 0 on.
+    """Sorts blocks of records into messages; counts the records of each topic from 0.
 
     Args:
-        store: whose instruments these are.
+        store: the store of the records.
         topics: as for `tickplant.subscribe`.
-        kind: of the messages.
+        kind: kind of the messages.
     """
 
     def __init__(self, store: Store, topics: Sequence[str], kind: MessageKind) -> None:
@@ -77,13 +77,13 @@ class TopicSplitter:
         self._slots = np.full(0, -1, np.int32)
 
     def wanted(self) -> Wanted:
-        """What the topics are made of."""
+        """What must be read for the topics."""
         table = self._store.instruments
         ticks = {(row.id, channel) for row in table for channel in TICK_CHANNELS if self._wants(row, channel)}
         ids = {id_ for id_, _ in ticks}
         schemas = [Schema.TICK] * bool(ticks)
         for entry in STREAMS:
-            # A topic names a series, which may be any that such channels can have.
+            # A topic may name any series that the channels of this stream can have.
             named = {text.rpartition(".")[2] for text in self._texts}
             channels = {*entry.examples(self._store.series.names), *filter(entry.channels.fullmatch, named)}
             found = {row.id for row in table if any(self._wants(row, channel) for channel in channels)}
@@ -101,7 +101,7 @@ class TopicSplitter:
         return any(pattern.matches(topic) for pattern in self._patterns)
 
     def split(self, schema: Schema, records: Records) -> Iterator[Message]:
-        """The messages of a block, each in stored order; the block's own order across topics is not kept."""
+        """The messages of a block, each in stored order; the order across topics is lost."""
         if schema == Schema.TICK:
             highest = int(records["instrument"].max())
             if highest >= len(self._trade_bits):
@@ -121,14 +121,14 @@ class TopicSplitter:
             yield from self._of(schema, channels, records.dtype, *SeriesSorter(schema, numbers).sort(records))
 
     def message(self, kind: MessageKind, id_: int, channel: str, records: Records, *, stale: bool = False) -> Message:
-        """One message of a topic that is wanted, without counting its records."""
+        """One message of a wanted topic, without counting its records."""
         topic = self._topic(id_, channel)
         if topic is None:
             raise ValueError(f"channel {channel} of instrument {id_} is not wanted")
         return self._message(kind, topic, Schema.TICK, records, stale=stale)
 
     def wants(self, id_: int, channel: str) -> bool:
-        """Whether such messages are wanted."""
+        """Whether messages of this instrument and channel are wanted."""
         return self._topic(id_, channel) is not None
 
     def _of(
@@ -140,7 +140,7 @@ class TopicSplitter:
         keys: NDArray[np.int64],
         starts: NDArray[np.int64],
     ) -> Iterator[Message]:
-        """Messages of several instruments and channels, as `fanout.group` has sorted them."""
+        """Messages of several instruments and channels, from records sorted by `fanout.group`."""
         grouped = rows.reshape(-1).view(dtype)
         bounds = starts.tolist()
         for place, key in enumerate(keys.tolist()):

@@ -1,7 +1,7 @@
-"""What the index entries of chunks say of prices, sizes and ids, as values of the columns that a filter looks at.
+"""Bounds of prices, sizes and ids from the index entries of chunks, as values of the columns that a filter looks at.
 
-An index has the integers as stored; what they are worth depends on the scales of the instruments. A chunk may hold
-several, so a bound holds for each of their scales, and for the plain numbers of gaps and statuses as they are.
+An index holds the integers as stored; their values depend on the scales of the instruments. A chunk may hold several
+instruments, so a bound is valued at each of their scales. The plain numbers of gaps and statuses are taken as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tickplant.writer.format.chunk_bounds import BITS, LAYOUT_OF, NOTED, SLOTS_O
 
 
 class Bounds(NamedTuple):
-    """What holds for a column in all rows of a candidate: values of Arrow, both included, or null where it may be."""
+    """Inclusive bounds of a column in all rows of a candidate, as Arrow values; `nulls`: rows may also be null."""
 
     low: pa.Scalar
     high: pa.Scalar
@@ -28,16 +28,16 @@ class Bounds(NamedTuple):
 
 
 Facts: TypeAlias = Mapping[str, Bounds | None]
-"""Bounds by column; None where all values are null. Of other columns nothing is known."""
+"""Bounds by column; None if all values are null. Nothing is known about other columns."""
 
 _OFFSET: Final = 2**63
 
 
 def value_facts(entries: NDArray[np.void], arrow: ArrowColumns, columns: Container[str]) -> dict[str, Bounds | None]:
-    """What holds for these of prices, sizes and ids in all rows of chunks with these index entries.
+    """Bounds of those `columns` that are prices, sizes or ids, over all rows of the chunks with these index entries.
 
-    Nothing where an entry has no bounds. `arrow` makes the columns, and knows the scales of all instruments whose rows
-    are wanted.
+    Empty if any entry has no bounds. `arrow` makes the columns, and knows the scales of all instruments whose rows are
+    wanted.
     """
     schema = arrow.record_schema
     if not any(slot.column in columns for slot in SLOTS_OF[schema]):
@@ -70,7 +70,7 @@ def value_facts(entries: NDArray[np.void], arrow: ArrowColumns, columns: Contain
 
 
 def _valued(mantissa: int, scale: int, prices: str) -> Any:
-    """What a column has for a mantissa: by the same operation, so that a bound is not off by the last bit."""
+    """The value of a mantissa in a column, by the column's own operation, so that bounds are exact to the last bit."""
     if prices == "integer":
         return mantissa
     if prices == "float":

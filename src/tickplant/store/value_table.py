@@ -1,4 +1,4 @@
-"""Values computed of what is stored, as a table: rows of times, names and numbers, symbol by symbol."""
+"""Values computed from stored records, as a table: rows of times, names and numbers, symbol by symbol."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ Columns = dict[str, NDArray[Any]]
 
 
 class Owner(Protocol):
-    """Whose values a block has."""
+    """The symbol that a block's values belong to."""
 
     @property
     def venue(self) -> str:
-        """Its name."""
+        """Name of the venue."""
 
     @property
     def symbol(self) -> str:
-        """Its name."""
+        """Name of the symbol."""
 
 
 def arrow_schema(outputs: Sequence[str]) -> pa.Schema:
-    """Of Arrow: times in UTC to the nanosecond, names as dictionaries, outputs as float64."""
+    """The Arrow schema: UTC times in nanoseconds, names as dictionaries, outputs as float64."""
     name, time = pa.dictionary(pa.int32(), pa.string()), pa.timestamp("ns", "UTC")
     head = [(time_name, time) for time_name in TIMES] + [("venue", name), ("symbol", name)]
     return pa.schema([*head, *((output, pa.float64()) for output in outputs)])
 
 
 def arrow_batch(owner: Owner, columns: Columns, schema: pa.Schema) -> pa.RecordBatch:
-    """The rows of one symbol, of a schema as `arrow_schema` gives it."""
+    """The rows of one symbol as a batch. `schema`: made by `arrow_schema`."""
     rows = len(columns["ts_recv"])
     names = {"venue": owner.venue, "symbol": owner.symbol}
     arrays: list[Any] = []
@@ -62,10 +62,10 @@ def arrow_batch(owner: Owner, columns: Columns, schema: pa.Schema) -> pa.RecordB
 
 
 class ValueTable(ABC):
-    """Base of tables.
+    """Base class of tables of values.
 
     Attributes:
-        columns: ts_event and ts_recv, venue, symbol, and the outputs, NaN where there is no value.
+        columns: ts_event and ts_recv, venue, symbol, and the outputs; NaN means no value.
         schema: see `arrow_schema`.
     """
 
@@ -77,10 +77,10 @@ class ValueTable(ABC):
 
     @abstractmethod
     def blocks(self) -> Iterator[tuple[Owner, Columns]]:
-        """Rows of one symbol each: ts_event, ts_recv and the outputs, arrays of shape (rows,)."""
+        """Blocks of rows, each of one symbol: ts_event, ts_recv and the outputs, arrays of shape (rows,)."""
 
     def numpy(self) -> Columns:
-        """Arrays of shape (rows,) by name: times as int64 nanoseconds, `instrument` in place of venue and symbol."""
+        """Arrays of shape (rows,) by name: times as int64 nanoseconds, `instrument` instead of venue and symbol."""
         names = ("ts_event", "ts_recv", "instrument", *self._outputs)
         parts: list[Columns] = []
         for owner, columns in self.blocks():
@@ -90,7 +90,7 @@ class ValueTable(ABC):
         return {name: np.concatenate([np.zeros(0, types[name]), *(part[name] for part in parts)]) for name in names}
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Arrow record batches, of one symbol each."""
+        """Arrow record batches, each of one symbol."""
         for owner, columns in self.blocks():
             yield arrow_batch(owner, columns, self.schema)
 
@@ -99,17 +99,17 @@ class ValueTable(ABC):
         return pa.Table.from_batches(self.batches(), self.schema).unify_dictionaries()
 
     def pandas(self) -> PandasFrame:
-        """A frame with times in UTC to the nanosecond."""
+        """A frame with UTC times in nanoseconds."""
         return pandas_frame(self.arrow())
 
     def polars(self) -> PolarsFrame:
-        """A frame with times in UTC to the nanosecond; a value that is not there is NaN."""
+        """A frame with UTC times in nanoseconds; NaN means no value."""
         return polars_frame(self.arrow())
 
     def write(self, path: Path) -> int:
         """Write a file in the format that its suffix names; returns the number of rows.
 
-        The file appears whole or not at all. Raises StoreError for an unknown suffix and where it cannot be written.
+        The file appears whole or not at all. Raises StoreError for an unknown suffix, or if the file cannot be written.
         """
         kind = format_of(path)
         with whole_file(path) as file:
@@ -118,7 +118,7 @@ class ValueTable(ABC):
             return write_batches(file, kind, self.schema, self.batches(), lambda _: None)
 
     def write_text(self, file: TextFile, text_format: TextFormat) -> int:
-        """Write CSV with a header line, or one JSON object a line; returns the number of rows. NaN is empty or null."""
+        """Write CSV with a header line, or JSON lines; returns the number of rows. NaN becomes empty or null."""
         count = 0
         if text_format == "csv":
             file.write(f"{','.join(self.columns)}\n".encode())

@@ -1,10 +1,10 @@
-"""Proving a store whole and complete: every chunk, every seq, every gap.
+"""Proves that a store is whole and complete: every chunk, every seq, every gap.
 
-Whole means that every byte of every journal belongs to a valid chunk whose header describes its records. Complete
-means that `seq` runs without a hole from the first record of a producer to its last; what the venue or the plant lost
-before a record got its seq is in the data as a GAP, and listed here by symbol and day. What a feed has counted is in
-the data as well: `src/tickplant/store/reconcile.py` holds it against what is stored. So are the checksums that a venue
-sends with its books: `src/tickplant/store/book_checks.py` holds the books as stored against them.
+Whole means that every byte of every journal belongs to a valid chunk whose header describes its records. Complete means
+that `seq` runs without a hole from the first record of a producer to its last. Losses at the venue or in the plant,
+before a record got its seq, are in the data as GAPs, and are listed here by symbol and day. The counts of a feed are in
+the data as well: `src/tickplant/store/reconcile.py` compares them with the stored records. So are the checksums that a
+venue sends with its books: `src/tickplant/store/book_checks.py` compares the stored books with them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tickplant.store.segments import Segment
 Records = NDArray[np.void]
 Progress = Callable[[int, int], None]
 Ledger = dict[tuple[int, int, int, int], tuple[int, int, int]]
-"""(day, instrument, cause, streams) to (gaps, records missing, gaps of unknown size)."""
+"""(day, instrument, cause, streams) to (gaps, missing records, gaps of unknown size)."""
 
 _CAUSES: Final = {int(cause): cause.name.lower() for cause in GapCause}
 
@@ -51,15 +51,15 @@ class GapSummary(msgspec.Struct, frozen=True):
     stream: str  # trade, quote, book, or a combination such as trade+quote
     gaps: int
     missing: int  # records known to be missing
-    unknown: int  # gaps whose number of missing records nobody knows
+    unknown: int  # gaps with an unknown number of missing records
 
 
 class Report(msgspec.Struct):
-    """The result. `ok` is False where there is any problem that is not HARMLESS; gaps do not count as problems."""
+    """The result. `ok` is False if there is any problem that is not HARMLESS; gaps do not count as problems."""
 
     data_dir: str
     ok: bool
-    reconciled: bool  # no account is belied by what is stored; else `ok` is False too
+    reconciled: bool  # the stored records contradict no account; if they do, `ok` is False too
     records: int
     bytes: int
     journals: list[JournalSummary]
@@ -67,20 +67,20 @@ class Report(msgspec.Struct):
     feeds: list[FeedSummary]
     gaps: list[GapSummary]
     removed: list[RemovedSummary]
-    deep: list[DeepSummary] = []  # by feed, where asked for
+    deep: list[DeepSummary] = []  # by feed, if requested
 
 
 def verify(
     data_dir: Path | str, *, deep: bool = False, max_levels: int = MAX_LEVELS, progress: Progress | None = None
 ) -> Report:
-    """Read everything that is stored and check it. Safe while a plant is writing.
+    """Read and check everything that is stored. Safe while a plant is writing.
 
     Args:
         data_dir: the store.
-        deep: fold all ticks once more and hold all that was derived against them.
-        max_levels: what the books of the plant's engines hold a side; of those that held more than that once, a record
-            that differs is unproved.
-        progress: called with the bytes checked so far and the bytes there are.
+        deep: fold all ticks again, and compare all derived records with the result.
+        max_levels: the most levels per side in the books of the plant's engines. For a book that once exceeded this, a
+            record that differs is unproved.
+        progress: called with the number of bytes checked so far, and the total.
 
     Raises:
         StoreError: there is no store, or a file cannot be read at all.
@@ -88,7 +88,7 @@ def verify(
     problems: list[Problem] = []
     store = Store(data_dir)
     if not store.data_dir.is_dir():
-        raise StoreError("there is no such data directory", path=store.data_dir)
+        raise StoreError("no such data directory", path=store.data_dir)
     ledger: Ledger = {}
     journals = [(producer, schema) for schema in Schema for producer in store.producers(schema)]
     sizes = {journal: sum(map(_size, store.segments(*journal))) for journal in journals}
@@ -149,7 +149,7 @@ def _deep_checks(store: Store, max_levels: int) -> Iterator[tuple[str, DeepCheck
 def _folding(
     progress: Progress | None, summary: DeepSummary, done: int, bytes_a_tick: float, total: int
 ) -> Callable[[], None]:
-    """Tells how far a fold has come, in bytes as the rest of the check."""
+    """A callback that reports the progress of a fold, in bytes like the rest of the check."""
 
     def tell() -> None:
         if progress:
@@ -159,7 +159,7 @@ def _folding(
 
 
 def _size(segment: Segment) -> int:
-    """Bytes of what is read of it."""
+    """Number of bytes that are read of a segment."""
     paths = segment.path.glob(f"*{DAILY_SUFFIX}") if segment.span else [segment.path]
     with contextlib.suppress(OSError):
         return sum(path.stat().st_size for path in paths)

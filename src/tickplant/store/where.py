@@ -1,4 +1,4 @@
-"""Predicates as text, made an Arrow expression: `price > 60000 and kind = trade`.
+"""Parses predicates into Arrow expressions: `price > 60000 and kind = trade`.
 
     predicate = term { "or" term }            term  = factor { "and" factor }
     factor    = "not" factor | "(" predicate ")" | test
@@ -8,8 +8,8 @@
               | column "is" [ "not" ] "null"
 
 `==` and `<>` are accepted too. A value is a number, a time (RFC 3339 or nanoseconds), a word, or anything between
-single or double quotes. Values are compared exactly: a price with more decimals than the column has equals no row,
-and lies between its neighbours. A row whose value is null fits only where the predicate says `is null`.
+single or double quotes. Values are compared exactly: a price with more decimals than the column equals no row, and lies
+between its neighbours. A row whose value is null matches only `is null`.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ class WhereError(TickplantError):
 
 
 def parse_where(text: str, schema: pa.Schema, series: Sequence[str] = ()) -> Expression:
-    """The Arrow expression of a predicate over the columns of `schema`. Raises WhereError, which names the place.
+    """The Arrow expression of a predicate over the columns of `schema`. Raises WhereError, which names the position.
 
-    `series`: the names that a column `series` may have; a predicate that names another one is refused.
+    `series`: the names that a column `series` may hold; a predicate with any other name is refused.
     """
     return _Parser(text, schema, series).parse()
 
 
 class _Parser:
-    """By descent, one method a rule."""
+    """A recursive-descent parser, with one method per rule."""
 
     def __init__(self, text: str, schema: pa.Schema, series: Sequence[str]) -> None:
         self._text = text
@@ -113,7 +113,7 @@ class _Parser:
         place = self._place
         kind, name = self._take("a column")
         if kind == "sign" or name not in self._schema.names:
-            raise self._error(f"{name!r} is no column; there are {', '.join(self._schema.names)}", place)
+            raise self._error(f"{name!r} is not a column; choose from {', '.join(self._schema.names)}", place)
         if self._takes("is"):
             present = self._takes("not")
             self._expect("null")
@@ -148,7 +148,7 @@ class _Parser:
             return self._with(name, of, sign, text)
         except (ValueError, InvalidOperation, OverflowError, pa.ArrowException) as error:
             reason = str(error) if isinstance(error, ValueError) and not isinstance(error, pa.ArrowException) else ""
-            raise self._error(reason or f"{text!r} is no value of {name}, which is {of}", place) from None
+            raise self._error(reason or f"{text!r} is not a value of {name}, which is {of}", place) from None
 
     def _with(self, name: str, of: pa.DataType, sign: str, text: str) -> Expression:
         field = pc.field(name)
@@ -158,7 +158,7 @@ class _Parser:
                 raise ValueError(f"{name} is text: it can be = or != or in (…)")
             known: Sequence[str] | None = _WORDS.get(name)
             if known is not None and text.lower() not in known:
-                raise ValueError(f"{text!r} is no {name}; there are {', '.join(known)}")
+                raise ValueError(f"{text!r} is not a valid {name}; choose from {', '.join(known)}")
             if name == "series" and text not in self._series:
                 raise ValueError(unknown_series(text, self._series))
             return compare(field, pa.scalar(text if known is None else text.lower()))
@@ -168,7 +168,7 @@ class _Parser:
             return compare(field, pa.scalar(float(text), of))
         value = Decimal(text)
         if not value.is_finite():
-            raise ValueError(f"{text!r} is no number")
+            raise ValueError(f"{text!r} is not a number")
         return _exactly(field, of, sign, value)
 
     # -----------------------------------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ class _Parser:
 
 
 def _exactly(field: Expression, of: pa.DataType, sign: str, value: Decimal) -> Expression:
-    """A comparison with a number that the type of the column may be unable to hold: with its neighbour below then."""
+    """A comparison with a number. If the column's type cannot hold it, compares with its lower neighbour instead."""
     scale = of.scale if pa.types.is_decimal(of) else 0
     with localcontext(prec=80):
         low, high = _limits(of)

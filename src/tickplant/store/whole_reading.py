@@ -1,11 +1,11 @@
-"""All selected rows of a producer at once: decoded into the arrays that the caller gets, by as many threads as cores.
+"""Reads all selected rows of a producer at once, directly into the caller's arrays, with one thread per core.
 
     stretches ──(worker 1)──> rows 0 …      ┐
               ──(worker 2)──> rows 65,536 … ┴─> one array a column
 
-How many rows the chunks have is known from the index, so each chunk has its place before it is decoded: no block is
-joined to another, and no page of memory is touched twice. Rows that a selection leaves out are closed up behind.
-The threads end before the call does.
+The index gives the number of rows in each chunk, so a chunk's place is known before it is decoded: blocks need no
+joining, and no page of memory is touched twice. Gaps of rows that the selection leaves out are closed afterwards. The
+threads end before the call does.
 """
 
 from __future__ import annotations
@@ -34,21 +34,20 @@ if TYPE_CHECKING:
     from tickplant.store.reader import Store
 
 _FEW: Final = 3
-"""So many stretches are joined: what they hold beside the wanted rows would be most of the memory."""
+"""Up to this many stretches are decoded and joined instead: most of the memory would be for unwanted rows."""
 PART_ROWS: Final = 1 << 15
 PARTS_A_WORKER: Final = 4
-"""Fewer are decoded sooner than a thread is begun."""
+"""The fewest parts that are worth a thread of their own: fewer are decoded before a thread has started."""
 
 
 def read_whole(
     store: Store, asked: Sequence[Range], names: Sequence[str], check: Callable[[Columns], None] = lambda _: None
 ) -> Columns | None:
-    """These columns of all rows that are asked for, by name: arrays of shape (rows,) and the dtype of their field.
+    """These columns of all rows asked for, by name: arrays of shape (rows,) and the dtype of their field.
 
-    `check` is given the instruments of all rows, part by part and in any thread, and their series if that is one of the
-    columns; it may raise. None where several producers have some, where rows of several chunks lie between one another,
-    or where what was about to be read has been moved: then the caller reads block by block. Raises DamageError,
-    StoreError.
+    `check` gets the instruments of all rows, and their series if that is one of the columns, part by part and in any
+    thread; it may raise. The result is None, and the caller must read block by block, if several producers have such
+    rows, if rows of several chunks interleave, or if records have just been moved. Raises DamageError, StoreError.
     """
     try:
         found = [(each, stretches) for each in asked if (stretches := list(store.stretches(each)))]
@@ -89,7 +88,7 @@ class _Reading:
     def _make_room(self) -> None:
         counts = [int(chunk.entry["header"]["rows"]) for stretch in self._stretches for chunk in stretch.chunks]
         ends = iter(np.cumsum(counts).tolist())
-        # A stretch without a chunk is damage alone.
+        # A stretch without a chunk is pure damage.
         self._ends = [next(ends) if stretch.chunks else 0 for stretch in self._stretches]
         self._columns = {name: ANSWERS.array(sum(counts), self._dtype[name]) for name in self._names}
 
@@ -108,7 +107,7 @@ class _Reading:
                 pool.shutdown(cancel_futures=True)
 
     def _parts(self) -> list[slice]:
-        """Stretches that one thread decodes in turn: many small chunks, since threads would wait for one another."""
+        """Groups of stretches, each for one thread. Small chunks are grouped: threads would wait for each other."""
         parts, begin = [], 0
         start = 0  # row
         for place, end in enumerate(self._ends):
@@ -118,7 +117,7 @@ class _Reading:
         return [*parts, slice(begin, len(self._ends))]
 
     def _joined(self, files: ChunkFiles) -> Columns:
-        """Of a few chunks, of which mostly few rows are wanted."""
+        """The columns of a few chunks, of which mostly only a few rows are wanted."""
         parts: list[Columns] = []
         wounds: list[Damage] = []
         for stretch in self._stretches:
@@ -135,9 +134,9 @@ class _Reading:
         return join_columns(parts or [{name: np.empty(0, self._dtype[name]) for name in self._names}])
 
     def _wanted_of(self, files: ChunkFiles, stretch: Stretch, chunk: Chunk) -> dict[str, NDArray[Any]] | Damage | None:
-        """The wanted rows of a chunk, in arrays of their own; None where there are none.
+        """The wanted rows of a chunk, in arrays of their own; None if there are none.
 
-        The rest is remembered for a while: a short range is mostly followed by one beside it.
+        The decoded chunk is cached for a while: a short range is mostly followed by an adjacent one.
         """
         selection, recent = self._selection.left(chunk.entry["header"]), self._store.recent
         names = self._needed(stretch, selection)
@@ -155,26 +154,26 @@ class _Reading:
         return kept
 
     def _needed(self, stretch: Stretch, selection: Selection) -> tuple[str, ...]:
-        """What is decoded: the columns, what tells which rows are wanted, and what is checked."""
+        """The columns to decode: those asked for, those that tell which rows are wanted, and those to be checked."""
         also = (*sorted(selection.columns), *(("seq",) if stretch.cut else ()), "instrument")
         return tuple(dict.fromkeys((*self._names, *also)))
 
     def _opened(self) -> ChunkFiles:
-        return ChunkFiles(lambda: None)  # what reports meanwhile does so in the thread of the caller
+        return ChunkFiles(lambda: None)  # `while_reading` is called in the caller's thread, not here
 
     def _decode_part(self, part: slice) -> list[int | Damage]:
         checked: list[Columns] = []
         with self._opened() as files:
             decode = partial(self._decode, files, checked)
             counts = [*map(decode, self._stretches[part], self._ends[part])]
-        if checked:  # all together: of small chunks a check costs as much as of large ones
+        if checked:  # all at once: a check of a small chunk costs as much as one of a large chunk
             self._check(join_columns(checked))
         return counts
 
     def _decode(self, files: ChunkFiles, checked: list[Columns], stretch: Stretch, end: int) -> int | Damage:
-        """Decode the chunk of a stretch to its place; how many of its rows are wanted, which stand first there.
+        """Decode the chunk of a stretch into its place; returns how many rows are wanted, which are moved to the front.
 
-        What is to be checked of those is appended to `checked`.
+        Their columns to be checked are appended to `checked`.
         """
         if not stretch.chunks:
             return 0
@@ -198,12 +197,12 @@ class _Reading:
         return count
 
     def _place(self, start: int, name: str, rows: int) -> NDArray[Any]:
-        """Where a column of the chunk goes that begins with this row; one that is only looked at, to a new array."""
+        """Where to decode a column of a chunk whose first row is `start`; a new array for one that is not returned."""
         column = self._columns.get(name)
         return np.empty(rows, self._dtype[name]) if column is None else column[start : start + rows]
 
     def _collect(self, decoded: Iterator[list[int | Damage]]) -> Columns:
-        """The columns, when all is decoded: closed up, where rows are not wanted."""
+        """The columns once everything is decoded, with gaps of unwanted rows closed."""
         counts = chain.from_iterable(decoded)
         rows = 0
         wounds: list[Damage] = []
@@ -218,9 +217,9 @@ class _Reading:
                 for column in self._columns.values():
                     column[rows : rows + count] = column[start : start + count]
             rows += count
-        for wound in wounds:  # when all is there: a reading that begins anew elsewhere would report them again
+        for wound in wounds:  # only now: a reading that starts again elsewhere would report them twice
             self._store.report(wound)
         whole = max((len(column) for column in self._columns.values()), default=0)
-        # Less than half of it, and the rest would be held for nothing.
+        # If less than half of the memory is used, copy the rows, to release the rest.
         keep: Callable[[NDArray[Any]], NDArray[Any]] = np.copy if 2 * rows < whole else np.asarray
         return {name: keep(column[:rows]) for name, column in self._columns.items()}

@@ -1,20 +1,20 @@
 """The wire format between an engine and its subscribers: topics, the header of a message, requests and replies.
 
-docs/wire.md describes it for other languages; a test holds both equal. In short:
+docs/wire.md describes the format for other languages; a test keeps the two equal. In short:
 
 PUB socket. A message has three frames:
 
-    topic    UTF-8, `venue.SYMBOL.channel`. Venue and channel hold no dot, a symbol may: split at first and last
+    topic    UTF-8, `venue.SYMBOL.channel`. Only the symbol may contain dots: split at the first and the last one
     header   `WIRE_HEADER`, 96 bytes, little-endian
-    payload  `records` records of `record_bytes` each, as `records/layouts.py` has them: `np.frombuffer(payload, TICK)`
+    payload  `records` records of `record_bytes` each, laid out by `records/layouts.py`: `np.frombuffer(payload, TICK)`
 
-The records of a topic are numbered 0, 1, 2 … within one `epoch`, one life of the engine: a message holds the numbers
-`first_seq` to `first_seq + records - 1`, so a subscriber sees what it missed. Within a topic, order is that of the
-store. A batch is sent topic by topic; the order between topics is that of the records' `seq`.
+The records of a topic are numbered 0, 1, 2 … within one `epoch`, which is one life of the engine. A message holds the
+numbers `first_seq` to `first_seq + records - 1`, so a subscriber sees what it missed. Within a topic, records come in
+the order of the store. A batch is sent topic by topic; the records' `seq` gives the order between topics.
 
-ROUTER socket, for DEALER and REQ sockets of any language. A request is one frame of JSON, a struct of `Request` below;
-the reply is one frame of JSON, a struct of `Reply`, followed by the raw frames it announces. `id` is the requester's
-own and comes back unchanged. Integers are below 2**53, so every JSON reader gets them exactly.
+ROUTER socket, for DEALER and REQ sockets of any language. A request is one frame of JSON, a struct of `Request` below.
+The reply is one frame of JSON, a struct of `Reply`, followed by the raw frames that it announces. The requester chooses
+`id`, which comes back unchanged. Integers are below 2**53, so every JSON reader gets them exactly.
 
 Imports numpy, msgspec and the names of channels: a subscriber needs nothing else.
 """

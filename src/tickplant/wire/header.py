@@ -1,7 +1,7 @@
 """The header of a message between an engine and its subscribers: `WIRE_HEADER`, 96 bytes, little-endian.
 
-A record is identified by (producer, schema, seq) for ever: the header names producer and schema, each record carries
-its seq. Topic sequences count within one epoch, for noticing what was missed.
+(producer, schema, seq) identifies a record for ever: the header names producer and schema, each record carries its seq.
+Topic sequences count within one epoch, so that a subscriber notices missing records.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAGIC: Final = int.from_bytes(b"TPWM", "little")
 VERSION: Final = 2
 
 PRODUCER_BYTES: Final = 32
-"""A name of a feed or engine has 31 characters at most."""
+"""The name of a feed or engine has at most 31 characters."""
 
 WIRE_HEADER: Final = np.dtype(
     [
@@ -27,15 +27,15 @@ WIRE_HEADER: Final = np.dtype(
         ("schema", "<u2"),  # a records.Schema value
         ("record_bytes", "<u2"),
         ("records", "<u4"),  # in this message
-        ("epoch", "<u8"),  # microseconds since the Unix epoch when the engine started: a later life has a greater one
+        ("epoch", "<u8"),  # start of the engine, microseconds since the Unix epoch: a later life has a greater one
         ("first_seq", "<u8"),  # topic sequence of the first record
-        ("publish_ns", "<i8"),  # wall clock of the engine; 0: made anew from the store, for somebody who missed it
+        ("publish_ns", "<i8"),  # wall clock of the engine; 0: rebuilt from the store for a subscriber that missed it
         ("instrument", "<u4"),
         ("price_scale", "u1"),
         ("size_scale", "u1"),
         ("reserved_0", "<u2"),  # all reserved fields are 0
-        # Feed or engine that counts the `seq` of these records, ASCII, filled up with 0; empty: they are in no store,
-        # but made for subscribers alone, and their `seq` identifies nothing.
+        # The feed or engine that counts the `seq` of these records, ASCII, padded with 0. Empty: the records are made
+        # for subscribers only, no store holds them, and their `seq` identifies nothing.
         ("producer", f"S{PRODUCER_BYTES}"),
         ("reserved_1", "<u8"),
         ("reserved_2", "<u8"),
@@ -45,17 +45,17 @@ WIRE_HEADER: Final = np.dtype(
 
 HEADER_BYTES: Final = WIRE_HEADER.itemsize
 
-_HEADER: Final = struct.Struct(f"<IHHHHIQQqIBB2x{PRODUCER_BYTES}s16x")  # the same layout; test_wire.py holds them equal
+_HEADER: Final = struct.Struct(f"<IHHHHIQQqIBB2x{PRODUCER_BYTES}s16x")  # the same layout; test_wire.py compares the two
 
 _BEGIN: Final = struct.Struct("<IH")
 _OURS: Final = MAGIC, VERSION
 
 MESSAGE_RECORDS: Final = 256
-"""A message holds no more records than this, so a bound on messages bounds bytes."""
+"""The most records that a message holds: it makes a bound on messages a bound on bytes."""
 
 
 class Header(msgspec.Struct, frozen=True, gc=False):
-    """A header, taken apart."""
+    """The fields of a header."""
 
     schema: int
     record_bytes: int
@@ -81,7 +81,7 @@ def pack_header(
     size_scale: int,
     producer: bytes = b"",
 ) -> bytes:
-    """The header frame. `producer`: its name in ASCII, at most `PRODUCER_BYTES`."""
+    """The header frame. `producer` is its name in ASCII, at most `PRODUCER_BYTES` long."""
     return _HEADER.pack(
         MAGIC,
         VERSION,
@@ -100,7 +100,7 @@ def pack_header(
 
 
 def unpack_header(frame: bytes) -> Header:
-    """The fields of a header frame. Raises ValueError for another kind of frame, or for another wire version."""
+    """The fields of a header frame. Raises ValueError for any other frame, and for another wire version."""
     if len(frame) >= HEADER_BYTES and (found := _HEADER.unpack_from(frame))[:2] == _OURS:
         return Header(*(*found[3:-1], _name(found[-1])))
     magic, version = _BEGIN.unpack_from(frame) if len(frame) >= _BEGIN.size else _OURS
@@ -117,9 +117,9 @@ def _name(field: bytes) -> str:
 
 
 def other_version(version: int) -> str:
-    """What to tell somebody who hears an engine of another wire version than this one."""
+    """The error for a client whose engine speaks a different wire version."""
     older = "the engine" if version < VERSION else "this client"
     return (
         f"the engine speaks wire version {version}, this client version {VERSION}: {older} is the older side, "
-        "and is to be updated (docs/wire.md says what changed)"
+        "and must be updated (docs/wire.md says what changed)"
     )

@@ -1,6 +1,6 @@
 """Requests of a subscriber and the replies of an engine, as JSON; docs/wire.md describes them for other languages.
 
-Integers are below 2**53, so every reader gets them exactly. Each request and reply says its wire version; those of
+Integers are below 2**53, so every reader gets them exactly. Each request and reply carries its wire version; those of
 version 1 did not.
 """
 
@@ -14,7 +14,7 @@ from tickplant.wire.header import VERSION, other_version
 
 
 class GetTopics(msgspec.Struct, frozen=True, tag="topics"):
-    """Which topics are there, and how far are they?"""
+    """Which topics exist, and which sequence has each reached?"""
 
     id: int = 0
     prefix: str = ""
@@ -22,7 +22,7 @@ class GetTopics(msgspec.Struct, frozen=True, tag="topics"):
 
 
 class GetSnapshot(msgspec.Struct, frozen=True, tag="snapshot"):
-    """The book as it is now, or the last values of another topic."""
+    """The current book, or the last values of another topic."""
 
     topic: str
     id: int = 0
@@ -30,7 +30,7 @@ class GetSnapshot(msgspec.Struct, frozen=True, tag="snapshot"):
 
 
 class GetRange(msgspec.Struct, frozen=True, tag="recover"):
-    """The messages that hold the records `first` to `last` of a topic, both included."""
+    """The messages that hold the records `first` to `last` of a topic, inclusive."""
 
     topic: str
     epoch: int
@@ -41,9 +41,9 @@ class GetRange(msgspec.Struct, frozen=True, tag="recover"):
 
 
 class GetHistory(msgspec.Struct, frozen=True, tag="history"):
-    """What is stored of a topic: the records of this producer whose seqs are `first_seq` to `last_seq`, both included.
+    """The stored records of a topic: those of this producer with seqs `first_seq` to `last_seq`, inclusive.
 
-    Whether they were ever published makes no difference, nor which life of an engine did.
+    It makes no difference whether the records were ever published, nor in which life of an engine.
     """
 
     topic: str
@@ -69,11 +69,11 @@ class TopicInfo(msgspec.Struct, frozen=True):
     instrument: int
     price_scale: int
     size_scale: int
-    next_seq: int  # topic sequence that its next record will have
+    next_seq: int  # topic sequence of its next record
 
 
 class Topics(msgspec.Struct, frozen=True, tag="topics"):
-    """All topics that begin with the prefix and have had a record."""
+    """All topics that begin with the prefix and have had at least one record."""
 
     id: int
     epoch: int
@@ -82,11 +82,11 @@ class Topics(msgspec.Struct, frozen=True, tag="topics"):
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
-    """One raw frame follows: records.
+    """One raw frame of records follows.
 
-    For a book: a CLEAR and LEVELs, flag SNAPSHOT, that fold into the book as it is just before topic sequence
-    `info.next_seq`; LAST is on the last LEVEL unless an atomic event is under way, and a stale book ends with a GAP.
-    For other topics: the last value, which is two records for a quote.
+    For a book: a CLEAR and LEVELs, with flag SNAPSHOT, that give the book just before topic sequence `info.next_seq`.
+    The last LEVEL has LAST, unless an atomic event is under way; a stale book ends with a GAP. For other topics: the
+    last value, which for a quote is two records.
     """
 
     id: int
@@ -98,11 +98,11 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
 
 
 class Range(msgspec.Struct, frozen=True, tag="recover"):
-    """Two raw frames a message follow, header and payload.
+    """Two raw frames per message follow, header and payload.
 
-    From memory they are as they were published, whole, and so may begin before `first`. From the store the records are
-    the same, the messages are cut anew. Either way they may end before the `last` that was asked for, since a reply is
-    bounded: ask again from `last + 1`.
+    Messages from memory are whole, as they were published, so they may begin before the requested `first`. Messages
+    from the store hold the same records, but may be divided differently. In both cases a reply is bounded and may end
+    before the requested `last`: ask again from `last + 1`.
     """
 
     id: int
@@ -117,9 +117,10 @@ class Range(msgspec.Struct, frozen=True, tag="recover"):
 class Gone(msgspec.Struct, frozen=True, tag="gone"):
     """The first requested record is no longer available. Continue at `oldest`, or at `next_seq`, the end of the topic.
 
-    A different `epoch` than the one asked for means: another life of the engine, and `oldest` counts in that one. What
-    this life has published of the topic begins with seq `begin_seq` of `producer`; what is stored before it, `history`
-    tells. -1: no record of a store has been published yet, or several feeds record the symbol.
+    If `epoch` differs from the requested one, the engine is in another life, and `oldest` counts in that one. This
+    life's records of the topic begin with seq `begin_seq` of `producer`; a `history` request fetches stored records
+    before it. `begin_seq` is -1 if this life has not yet published a stored record, or if several feeds record the
+    symbol.
     """
 
     id: int
@@ -133,12 +134,12 @@ class Gone(msgspec.Struct, frozen=True, tag="gone"):
 
 
 class History(msgspec.Struct, frozen=True, tag="history"):
-    """Two raw frames a message follow, header and payload: all that is stored of the topic up to `last_seq`.
+    """Two raw frames per message follow, header and payload: all stored records of the topic up to `last_seq`.
 
-    Headers have `epoch` and `publish_ns` 0, and `first_seq` counts the records of this reply from 0 on. `last_seq` may
-    be less than was asked for, since a reply is bounded: ask again from `resume_seq` on. Where that is not the next
-    seq, the records between them are not stored, or damaged. `last_seq` less than the `first_seq` asked for: nothing of
-    that is stored, yet or any more.
+    Headers have `epoch` and `publish_ns` 0, and `first_seq` counts the records of this reply from 0. A reply is
+    bounded, so `last_seq` may be less than the requested one: ask again from `resume_seq`. If `resume_seq` is not the
+    next seq, the records in between are damaged or not stored. If `last_seq` is less than the requested `first_seq`,
+    none of the requested records are stored, not yet or no longer.
     """
 
     id: int
@@ -151,7 +152,7 @@ class History(msgspec.Struct, frozen=True, tag="history"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """Not understood, or no such topic."""
+    """The request was not understood, or names no known topic."""
 
     id: int
     reason: str
@@ -162,20 +163,20 @@ Reply = Topics | Snapshot | Range | Gone | History | Refused
 
 
 class _Any(msgspec.Struct):
-    """What every request and reply of any version says."""
+    """The fields that requests and replies of every version share."""
 
     id: int = 0
     version: int = 1
 
 
 class OtherVersionError(ValueError):
-    """A request of another wire version; `id` is its own."""
+    """A request of another wire version; `id` is that of the request."""
 
     def __init__(self, id_: int, version: int) -> None:
         older = "your client" if version < VERSION else "this engine"
         super().__init__(
             f"this engine speaks wire version {VERSION}, the request is of version {version}: {older} is the older "
-            "side, and is to be updated (docs/wire.md says what changed)"
+            "side, and must be updated (docs/wire.md says what changed)"
         )
         self.id = id_
 
@@ -191,7 +192,7 @@ def encode(message: Request | Reply) -> bytes:
 
 
 def decode_request(frame: bytes) -> Request:
-    """A request. Raises OtherVersionError; ValueError for anything that is none."""
+    """Decode a request. Raises OtherVersionError; ValueError for anything that is not a request."""
     try:
         head = _ANY.decode(frame)
         if head.version == VERSION:
@@ -203,7 +204,7 @@ def decode_request(frame: bytes) -> Request:
 
 
 def decode_reply(frame: bytes) -> Reply:
-    """A reply. Raises ValueError for anything else, and for another wire version."""
+    """Decode a reply. Raises ValueError for anything else, and for another wire version."""
     try:
         version = _ANY.decode(frame).version
         if version == VERSION:

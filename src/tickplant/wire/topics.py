@@ -1,17 +1,17 @@
-"""Topics: `venue.SYMBOL.channel`, UTF-8. Venue and channel hold no dot, a symbol may: split at first and last."""
+"""Topics: `venue.SYMBOL.channel`, UTF-8. Only the symbol may contain dots: split at the first and the last one."""
 
 from __future__ import annotations
 
 
 def make_topic(venue: str, symbol: str, channel: str) -> str:
-    """`venue.SYMBOL.channel`. Raises ValueError where it could not be taken apart again."""
+    """`venue.SYMBOL.channel`. Raises ValueError if the topic could not be split again."""
     if "." in venue or "." in channel or not (venue and symbol and channel):
         raise ValueError(f"{venue!r}, {symbol!r}, {channel!r} do not make a topic: a dot or a part too few")
     return f"{venue}.{symbol}.{channel}"
 
 
 def split_topic(topic: str) -> tuple[str, str, str]:
-    """Venue, symbol and channel. Raises ValueError where it is no topic."""
+    """Venue, symbol and channel. Raises ValueError for a text that is not a topic."""
     venue, _, rest = topic.partition(".")
     symbol, _, channel = rest.rpartition(".")
     if not (venue and symbol and channel):

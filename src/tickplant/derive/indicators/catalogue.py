@@ -26,5 +26,5 @@ INDICATORS: Final[dict[str, Indicator]] = {one.name: one for one in ALL}
 def indicator(name: str) -> Indicator:
     """The indicator with this name. Raises DeriveError, which lists the known names."""
     if name not in INDICATORS:
-        raise DeriveError(f"no such indicator; there is {', '.join(INDICATORS)}", key=name)
+        raise DeriveError(f"no such indicator; choose from {', '.join(INDICATORS)}", key=name)
     return INDICATORS[name]

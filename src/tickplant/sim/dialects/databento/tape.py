@@ -58,7 +58,7 @@ class Tape:
         self._records: NDArray[np.uint8] = np.frombuffer(data, np.uint8, self.count * self.size, end)
         heads = self._records.reshape(-1, self.size)
         if rest or not ((heads[:, 0] == data[end]) & (heads[:, 1] == self.kind)).all() or self.kind not in SCHEMAS:
-            raise FeedError(f"{path}: to be played, a file has records of one market schema, the last one whole")
+            raise FeedError(f"{path}: cannot be played: the file must hold complete records of a single market schema")
         self.idents = self.column(self._records, "<u4", 4)
         times = self.times()
         self.first_ns, self.last_ns = int(times[0]), int(times[-1])

@@ -1,7 +1,7 @@
-"""The kernel that deals with a batch in one call: surveyed, published, folded into books, bars and values.
+"""The kernel that processes a batch in one call: surveys, publishes, and folds it into books, bars and values.
 
-Most batches of a few ticks need nothing of Python, and a call of each kernel by itself costs more than what it does to
-a tick. The kernel stops where Python is needed and notes what it has done; the rest goes on step by step.
+Most batches of a few ticks need no Python, and calling each kernel separately costs more than its work on a tick. The
+kernel stops where Python is needed and records how far it got; Python does the rest step by step.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ Records = NDArray[np.void]
 Words = NDArray[np.int64]
 
 SCHEMAS: Final = (Schema.BBO, Schema.BAR, Schema.TRADE_BAR, Schema.VALUE)
-"""What a feed derives, in the order of `registry.STREAMS`: a *stage* each."""
+"""The schemas that a feed derives, in the order of `registry.STREAMS`; each is a *stage*."""
 STAGES: Final = len(SCHEMAS)
 
-# Words of a memory, of one feed.
+# Words of one feed's memory.
 SEEN: Final = 0
-"""Two words, see `kernels.noted`: by instrument id, whether the feed has had ticks of it."""
+"""Two words, see `kernels.noted`: whether the feed has had ticks of an instrument, by instrument id."""
 KNOWN, DUE_NS, HIGHEST, ROOM, STREAM, STATE, PUBLISH, ORDERS = range(2, 10)
-"""Instrument id up to which everybody has room, 0 while this memory is not noted; time of receipt from which the state
-is due; id and number of ticks that the publisher has room for, its two memories and its kernel; the memory of books of
-orders, 0 where there are none."""
+"""The instrument id up to which there is room, 0 while this memory is out of date; the time of receipt from which the
+state is due; the instrument id and the number of ticks up to which the publisher has room, its two memories and its
+kernel; the memory of the books of orders, 0 if there are none."""
 ADDRESSES: Final = 10
-"""Of the memory of each stage; NOT_WANTED, or BY_ITSELF where it and what is behind is not for this kernel."""
+"""Address of each stage's memory; or NOT_WANTED; or BY_ITSELF if this kernel cannot run it or any later stage."""
 KERNELS: Final = ADDRESSES + STAGES
-"""Of each stage, see `kernel_calls.invoke`."""
+"""The kernel of each stage; see `kernel_calls.invoke`."""
 SCRATCH: Final = KERNELS + STAGES
-"""Address of so many words as `value_memory` has."""
+"""Address of `value_memory.WORDS` words of scratch."""
 SENT_OR_WHY: Final = SCRATCH + 1
 RESULTS: Final = SENT_OR_WHY + 1
-"""What publishing and the kernel of each stage have returned; NOT_RUN where it was not called."""
+"""What publishing and each stage's kernel returned; NOT_RUN if a kernel was not called."""
 WORDS: Final = RESULTS + STAGES
 
 NOT_WANTED: Final = 0
@@ -62,7 +62,7 @@ NOT_RUN: Final = -(2**63)
 # What `take` returns.
 DONE: Final = 0
 STARTED: Final = 1
-"""Published, or begun to be: the rest is for Python, as SENT_OR_WHY and RESULTS say."""
+"""At least partly published: Python does the rest, according to SENT_OR_WHY and RESULTS."""
 NOTHING_DONE: Final = 2
 
 _WORD: Final = np.dtype(np.int64)
@@ -80,7 +80,7 @@ def _out_begin(address: int) -> Any:
 
 @inlined
 def _fold_books(ticks: Any, memory: Words, values: Words) -> Any:
-    """Call the kernel of the books, and note for that of the values what it has made. Returns how many, or -1."""
+    """Call the books' kernel, and note for the values' kernel what it has made. Returns how many records, or -1."""
     levels, orders = memory[ADDRESSES], memory[ORDERS]
     begin, end = _out_begin(levels), 0
     if orders == 0:
@@ -105,11 +105,11 @@ def _fold_books(ticks: Any, memory: Words, values: Words) -> Any:
 
 @inlined
 def _derive(ticks: Any, memory: Words) -> Any:
-    """Call the kernels of all stages. Returns whether all of them have run, and have made nothing."""
+    """Call the kernels of all stages. Returns whether all have run and none has made a record."""
     addresses = memory[ADDRESSES : ADDRESSES + STAGES]
     if addresses[_BESTS] == BY_ITSELF:
         return False
-    # What is noted for values that nobody wants is noted in a scratch.
+    # If no values are wanted, the notes for them go to the scratch.
     values_at = addresses[_VALUES] if addresses[_VALUES] > 0 else memory[SCRATCH]
     values = array_at(values_at, (value_memory.WORDS,), _WORD)
     made = _fold_books(ticks, memory, values)
@@ -139,12 +139,12 @@ def _derive(ticks: Any, memory: Words) -> Any:
 
 @kernel
 def take(ticks: Any, address: int, origin: int, now_ns: int) -> int:
-    """Deal with a batch of TICK records in the memory at `address`.
+    """Process a batch of TICK records in the memory at `address`.
 
     Args:
         ticks: shape (n,).
         address: see WORDS.
-        origin: number of whose stream these are, see `message_kernels.publish`.
+        origin: number of the ticks' origin; see `message_kernels.publish`.
         now_ns: time of publication, ns since 1970.
 
     Returns:
@@ -164,7 +164,7 @@ def take(ticks: Any, address: int, origin: int, now_ns: int) -> int:
     if sent != SENT:
         return STARTED
     nothing_made: bool = _derive(ticks, memory)
-    # Of orders there may be news, which Python tells.
+    # Books of orders may have news, which Python logs.
     return DONE if nothing_made and memory[ORDERS] == 0 else STARTED
 
 

@@ -1,4 +1,4 @@
-"""How long the calendars of an engine's series still reach: some end with the year that an exchange has announced."""
+"""Warns when the calendars of an engine's series run out: some end with the last year that an exchange announced."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tickplant.runtime.control import Counters
 
 
 class CalendarWatch:
-    """Says once that a calendar ends soon, and once that it has ended. The engine goes on either way.
+    """Logs once that a calendar ends soon, and once that it has ended. The engine continues either way.
 
     Args:
-        sessions: by name of the calendar.
-        now_ns: the time.
+        sessions: sessions by name of the calendar.
+        now_ns: returns the current time.
     """
 
     def __init__(self, sessions: Mapping[str, Sessions], now_ns: Callable[[], int] = time.time_ns) -> None:
         self._sessions = sessions
         self._now_ns = now_ns
         self._log = structlog.get_logger()
-        self._said: set[tuple[str, bool]] = set()  # name, whether it was over
+        self._said: set[tuple[str, bool]] = set()  # name, and whether the calendar had ended
 
     def counters(self) -> Counters:
-        """By calendar the whole days until its last session closes, negative ones after that; nothing without one."""
+        """For each calendar, whole days until its last session closes, negative after that; empty without calendars."""
         if not self._sessions:
             return {}
         now_ns = self._now_ns()

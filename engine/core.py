@@ -1,7 +1,7 @@
 """What an engine does with ticks, without rings, timers or processes.
 
-Each feed has books and streams of derived records of its own (`derive.registry`), so what is derived from it depends on
-its ticks alone. A batch is published as it is, then what follows from it.
+Each feed has its own books and streams of derived records (`derive.registry`), so what is derived from a feed depends
+only on its ticks. A batch is published as it is, followed by the records derived from it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tickplant.store.stored_states import StateSet
 Records = NDArray[np.void]
 
 AGES_EVERY_NS: Final = 10**7
-"""Between two looks at how old records are when they are published."""
+"""How often the age of records is measured when they are published."""
 
 
 class Sink(Protocol):
@@ -46,14 +46,14 @@ class Sink(Protocol):
         """`seq` of the next record."""
 
     def store(self, records: Records) -> tuple[Records, int]:
-        """Stamp `seq` and store; gives those that are new, and how many of these, the first ones, are stored.
+        """Stamp `seq` and store; returns the new records, and how many of them, from the first on, were stored.
 
-        Where there was no room, the others never will be.
+        The others found no room, and will never be stored.
         """
 
 
 class MomentSink(Protocol):
-    """Where records of the state at times are stored, which are not published."""
+    """Where scheduled records of the state are stored; these are not published."""
 
     def store(self, parts: Iterable[Records]) -> None:
         """Store parts, each whole or not at all."""
@@ -64,9 +64,9 @@ class Engine:
 
     Args:
         table: the instruments; read again when an unknown id occurs.
-        publisher: where everything goes.
+        publisher: publishes ticks and derived records.
         sinks: by schema, what stores derived records before they are published.
-        moments: by schema, what stores the state at times; none: it is not stored.
+        moments: by schema, what stores scheduled records of the state; without them none are stored.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class Engine:
         moments: Mapping[Schema, MomentSink] | None = None,
     ) -> None:
         self.feeds: list[Feed] = []
-        self._sketches: list[Feed] = []  # to take the place of one of them
-        self.foreign = 0  # records of instruments that the table does not have
+        self._sketches: list[Feed] = []  # each will replace one of the feeds
+        self.foreign = 0  # records of instruments that are not in the table
         self.ages = Ages(AGES_EVERY_NS)  # of ticks when they have been published
         self.derived = dict.fromkeys(sinks, 0)  # by schema, how many were made
         self._table = table
-        self._known = 0  # instruments that every feed has room for
-        self._highest = 0  # instrument id of the ticks that were admitted last
-        self._latest_ns = 0  # time of receipt, likewise
+        self._known = 0  # every feed has room for instrument ids up to this one
+        self._highest = 0  # highest instrument id of the ticks admitted last
+        self._latest_ns = 0  # their latest time of receipt
         self._survey = fanout.prepared_survey()
         self._take_all = batch_kernels.prepared()
         self._publisher = publisher
@@ -94,7 +94,7 @@ class Engine:
         self._log = structlog.get_logger()
 
     def add_feed(self, name: str, settings: Settings) -> Feed:
-        """A ring of ticks to follow."""
+        """Add a ring of ticks to follow."""
         feed = self._new(name, settings)
         self.feeds.append(feed)
         return feed
@@ -105,12 +105,12 @@ class Engine:
         return feed
 
     def _line(self, instrument_id: int) -> int:
-        """The first id of the symbol that this id is of."""
+        """The first id of the symbol that this id belongs to."""
         row = self._table.by_id(instrument_id)
         return self._table.find(row.venue, row.symbol)[0].id
 
     def sketch(self, feed: Feed) -> Feed:
-        """A feed like this one that knows nothing yet, and that nobody sees until it takes its place."""
+        """An empty feed with the same settings, invisible to subscribers until it replaces this one."""
         sketch = self._new(feed.origin.feed, feed.settings)
         self._sketches.append(sketch)
         return sketch
@@ -120,20 +120,20 @@ class Engine:
         self._sketches.remove(sketch)
 
     def load(self, sketch: Feed, checkpoints: Records) -> list[tuple[Schema, Records]]:
-        """Have the books of stored checkpoints, given as TICK records. Returns what is derived from them."""
+        """Load the books of stored checkpoints, given as TICK records. Returns what is derived from them."""
         return sketch.of_books(self._admitted(sketch, checkpoints))
 
     def restore(self, sketch: Feed, states: StateSet) -> None:
-        """Have the states of a stored set."""
+        """Restore the states of a stored set."""
         sketch.begun = True
         for stream in sketch.streams.values():
             if isinstance(stream, KeptStream):
                 stream.restore(states.records, states.source_seq)
 
     def fold(self, sketch: Feed, ticks: Records) -> Iterator[tuple[Schema, Records]]:
-        """What a feed's ticks lead to, schema by schema, without telling anybody. Take all of it, in turn.
+        """The records derived from a feed's ticks, schema by schema, without publishing. Consume the iterator in full.
 
-        Moments that fall into these ticks are left out: they would be a short cut to what has just been folded.
+        No state is stored during these ticks: it would only be a shortcut to what has just been folded.
         """
         ticks = self._admitted(sketch, ticks)
         sketch.schedule.skip(ticks)
@@ -148,13 +148,13 @@ class Engine:
         *,
         next_tick: int,
     ) -> None:
-        """Let a sketch take its feed's place, and tell subscribers what its books are now.
+        """Replace a feed by its sketch, and publish to subscribers what its books are now.
 
         Args:
-            feed: that is replaced.
-            sketch: what the feed is now.
-            last: the last record of each series of which that one is what holds.
-            next_tick: seq with which the feed goes on.
+            feed: the feed to replace.
+            sketch: its replacement.
+            last: for the series whose last record is the current state, that record.
+            next_tick: seq of the feed's next tick.
         """
         self.discard(sketch)
         sketch.ticks, sketch.lost = feed.ticks, feed.lost
@@ -170,13 +170,13 @@ class Engine:
             self._publisher.publish_derived(schema, records, begin=begin)
 
     def announce(self, instruments: Iterable[int]) -> None:
-        """Have topics for these books before they have records, so that one can ask for them: they are stale."""
+        """Open topics for these books, which are stale, before they have records, so that clients can ask for them."""
         self._learn()
         for instrument in sorted(instruments):
             self._publisher.open_book(instrument)
 
     def take(self, feed: Feed, ticks: Records) -> None:
-        """Publish the next ticks of a feed, and what they change."""
+        """Publish the next ticks of a feed, and what is derived from them."""
         now_ns = time.time_ns()
         outcome = self._take_all(ticks, feed.address, feed.origin.number, now_ns)
         if outcome != NOTHING_DONE:
@@ -210,7 +210,7 @@ class Engine:
             self._store_moments(feed, ticks[0], only_first=True)
         while self._moments and (due := feed.schedule.due(ticks, self._latest_ns)) < len(ticks):
             self._take(feed, ticks[:due])
-            # What came of the ticks before is stored already: whoever finds the state needs nothing older.
+            # Records derived from earlier ticks are stored already: whoever reads this state needs nothing older.
             self._store_moments(feed, ticks[due])
             ticks = ticks[due:]
         self._take(feed, ticks)
@@ -230,7 +230,7 @@ class Engine:
         self._hand_on_all(feed, feed.apply(ticks))
 
     def _hand_on_all(self, feed: Feed, made: Iterator[tuple[Schema, Records]]) -> None:
-        """Store and publish what follows from a batch, in turn."""
+        """Store and publish the records derived from a batch, schema by schema."""
         for schema, records in made:
             new, stored = self._sinks[schema].store(records)
             self.derived[schema] += len(new)
@@ -242,8 +242,8 @@ class Engine:
     def overrun(self, feed: Feed, count: int, position: int, ts_recv: int) -> None:
         """`count` ticks before `position` were overwritten before they were read.
 
-        Nobody knows whose they were: every instrument of the feed gets a GAP on its topics, and its book is stale. The
-        store is not concerned: the writer reads the ring for itself, and derived records are recovered later.
+        Their instruments are unknown: every instrument of the feed gets a GAP on its topics, and its book is stale. The
+        store is unaffected: the writer reads the ring independently, and derived records are recovered later.
         """
         feed.lost += count
         feed.origin = Origin(feed.origin.feed)
@@ -253,7 +253,7 @@ class Engine:
             self._publisher.publish_derived(schema, records)
 
     def mistrust(self, sketch: Feed, position: int, ts_recv: int) -> None:
-        """Ticks before `position` are missing for good: every book is stale."""
+        """Mark every book as stale: ticks before `position` are lost for good."""
         sketch.of_books(self._gaps(sketch, position, ts_recv))
 
     def _gaps(self, feed: Feed, position: int, ts_recv: int) -> Records:
@@ -267,11 +267,11 @@ class Engine:
         return make_gaps(instruments, GapCause.OVERRUN, ts_recv=ts_recv, flags=flags, seq=position)
 
     def book(self, instrument_id: int) -> Records:
-        """Snapshot of the levels of a book: of the feed that has it in sync, else of any that has it."""
+        """Snapshot of a book's levels, from the feed whose book is in sync, else from any feed that has the book."""
         return self._having(instrument_id).books.snapshot(instrument_id)
 
     def orders(self, instrument_id: int) -> Records:
-        """Likewise of a book of orders."""
+        """Snapshot of a book of orders; see `book`."""
         return self._having(instrument_id).books.of_orders.order_snapshot(instrument_id)
 
     def _having(self, instrument_id: int) -> Feed:
@@ -280,7 +280,7 @@ class Engine:
         return (having or self.feeds)[0]
 
     def _warn(self, feed: Feed) -> None:
-        """Say once that operations on unknown orders occur, of each cause and instrument."""
+        """Log operations on unknown orders, once for each cause and instrument."""
         for unknown in feed.books.news():
             if (key := (feed.origin.feed, *unknown)) not in self._warned:
                 self._warned.add(key)
@@ -290,8 +290,8 @@ class Engine:
                 self._log.warning("an unknown order is named; more are counted", instrument=what, kind=kind)
 
     def counters(self) -> dict[str, int]:
-        """What was counted, over all feeds."""
-        counted: set[str] = set()  # by streams: what the engine counts itself is more than one feed's
+        """Counters by name, summed over all feeds."""
+        counted: set[str] = set()  # by streams; the engine's own counters already cover all feeds
         total = {
             "records": sum(feed.ticks for feed in self.feeds),
             "lost": sum(feed.lost for feed in self.feeds),
@@ -310,7 +310,7 @@ class Engine:
         return total
 
     def _admitted(self, feed: Feed, ticks: Records) -> Records:
-        """The ticks that can be dealt with; there is room for their instruments afterwards."""
+        """The ticks that can be processed; makes room for their instruments."""
         if not len(ticks):
             return ticks
         lowest, self._highest, self._latest_ns = self._survey(ticks, feed.seen)
@@ -321,14 +321,14 @@ class Engine:
         return ticks
 
     def _only_known(self, ticks: Records) -> Records:
-        """The ticks whose instrument is in the table: a feed registers before it publishes, so normally all."""
+        """The ticks whose instrument is in the table. A feed registers before it publishes, so normally all of them."""
         self._learn()
         known = (ticks["instrument"] <= self._known) & (ticks["instrument"] > 0)
         self.foreign += len(ticks) - int(np.count_nonzero(known))
         return ticks[known]
 
     def _learn(self) -> None:
-        """Read new instruments, and have room for them."""
+        """Read new instruments, and make room for them."""
         self._table.reload()
         self._known = len(self._table)
         for feed in (*self.feeds, *self._sketches):
@@ -336,13 +336,13 @@ class Engine:
 
 
 def _first_sought(ticks: Records) -> NDArray[np.intp]:
-    """Where the time jumps: the first of each run of SOUGHT."""
+    """Where time jumps: the first of each run of SOUGHT ticks."""
     sought = (ticks["kind"] == Kind.STATUS) & (ticks["price"] == StatusCode.SOUGHT)
     return np.flatnonzero(sought & ~np.concatenate([[False], sought[:-1]]))
 
 
 def warm_up(settings: Settings) -> None:
-    """Compile, or load, every kernel of the engine for this process: seconds at first, milliseconds later."""
+    """Compile or load every kernel of the engine for this process: seconds the first time, milliseconds later."""
     ticks = np.zeros(5, TICK)
     ticks["kind"] = Kind.CLEAR, Kind.LEVEL, Kind.TRADE, Kind.CLEAR, Kind.ORDER_ADD
     ticks["side"] = Side.BID

@@ -1,4 +1,4 @@
-"""What an engine keeps of one ring of ticks: its books, and the streams of what is derived from it."""
+"""What an engine keeps for one ring of ticks: books, and the streams of derived records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tickplant.records.tick_arrays import SCATTERED_TICKS
 
 Records = NDArray[np.void]
 
-_TICK: Final = Schema.TICK  # to look it up in its enumeration costs 60 ns
+_TICK: Final = Schema.TICK  # looking the member up in its enumeration costs 60 ns
 _NONE_RUN: Final = [k.NOT_RUN] * k.STAGES
 
 
@@ -35,11 +35,11 @@ class Feed:
     def __init__(
         self, name: str, settings: Settings, instrument: Callable[[int], Instrument], line: Callable[[int], int]
     ) -> None:
-        self.origin = Origin(name)  # of what is published now: another one after each hole
+        self.origin = Origin(name)  # of what is published now; a new one after each hole
         self.settings = settings
         self.schedule = Schedule(settings.checkpoint_s)
         self.books = MarketBooks(settings.max_levels, settings.max_orders, matching=settings.matching)
-        self.begun = False  # with states that are stored
+        self.begun = False  # whether states have been stored or restored
         self.streams: dict[Schema, Stream] = {}
         self.moments: dict[Schema, Moment] = {}
         self._bench = bench = Bench(settings, self.books, instrument, line, self.streams)
@@ -54,9 +54,9 @@ class Feed:
         self._memory = np.zeros(k.WORDS, np.int64)
         self._scratch = np.zeros(value_memory.WORDS, np.int64)
         self._memory[k.SCRATCH] = self._scratch.ctypes.data
-        self._words = self._memory.data  # ten times as fast, for one word
+        self._words = self._memory.data  # ten times as fast for a single word
         self.address: int = self._memory.ctypes.data
-        """Of what `batch_kernels.take` works in."""
+        """Address of the memory that `batch_kernels.take` works in."""
 
     def reserve(self, instrument_id: int) -> None:
         """Make room for instrument ids up to this one."""
@@ -67,12 +67,12 @@ class Feed:
             stream.reserve(instrument_id)
 
     def note(self, known: int, publisher: Publisher, due_ns: int) -> None:
-        """Have batches dealt with in one call from now on, as far as it goes; not of a replay, whose time may jump.
+        """From now on, process batches in one kernel call as far as possible; not in a replay, whose time may jump.
 
         Args:
-            known: instrument id up to which everybody has room.
-            publisher: where ticks go.
-            due_ns: time of receipt from which the state is due.
+            known: the feed has room for instrument ids up to this one.
+            publisher: publishes the ticks.
+            due_ns: time of receipt from which the state is due to be stored.
         """
         if self.settings.seeks:
             return
@@ -92,11 +92,11 @@ class Feed:
 
     @property
     def is_noted(self) -> bool:
-        """Whether nothing is to be noted anew but what the kernel sees for itself."""
+        """Whether the memory is up to date, except for what the kernel finds out itself."""
         return bool(self._words[k.KNOWN]) and bool(self._words[k.ORDERS]) == self.books.orders_too
 
     def begin_anew(self) -> None:
-        """What follows is of another time: forget all that is open. Books come as snapshots."""
+        """Time jumps: forget all open bars and values. Books arrive as snapshots."""
         self.origin = Origin(self.origin.feed)
         for schema in self.streams:
             if (make := BY_SCHEMA[schema].make) and BY_SCHEMA[schema].begins is not Kind.CLEAR:
@@ -104,25 +104,25 @@ class Feed:
         self.reserve(len(self.seen) - 1)
 
     def of_books(self, ticks: Records) -> list[tuple[Schema, Records]]:
-        """What ticks that are not of the stream, such as a GAP of our own, lead to: of all that is kept the books."""
+        """Records derived from ticks outside the stream, such as our own GAP; these affect only the books."""
         streams = [schema for schema in self.streams if BY_SCHEMA[schema].begins is Kind.CLEAR]
         return [(schema, self.books.apply(ticks)) for schema in streams]
 
     def apply(self, ticks: Records) -> Iterator[tuple[Schema, Records]]:
-        """What the ticks lead to, of each schema that has any; the later ones are made of it, so take them in turn."""
+        """The records derived from the ticks, schema by schema. Later ones build on earlier ones: take them in turn."""
         return self._apply(ticks, _NONE_RUN)
 
     def go_on(self, ticks: Records) -> Iterator[tuple[Schema, Records]]:
-        """As `apply`, of a batch that the kernel has begun with."""
+        """As `apply`, for a batch that the kernel has begun."""
         return self._apply(ticks, self._words[k.RESULTS : k.RESULTS + k.STAGES].tolist())
 
     @property
     def sent_or_why(self) -> int:
-        """What publishing has returned in the kernel."""
+        """What publishing returned in the kernel."""
         return self._words[k.SENT_OR_WHY]
 
     def _apply(self, ticks: Records, results: Sequence[int]) -> Iterator[tuple[Schema, Records]]:
-        """`results`: those of the kernels of the stages that have been called."""
+        """`results`: for each stage, what its kernel returned, or NOT_RUN."""
         made = {_TICK: ticks}
         for schema, result in zip(k.SCHEMAS, results, strict=True):
             if not (stream := self.streams.get(schema)):

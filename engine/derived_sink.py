@@ -1,4 +1,4 @@
-"""Where an engine's derived records go: a ring, each record once."""
+"""Stores an engine's derived records in a ring, each record once."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tickplant.shm.ring import OLDEST, Mode, Ring
 
 Records = NDArray[np.void]
 Key = tuple[int, int]
-"""A series of derived records: instrument id, and number of the series."""
+"""A series of derived records: instrument id and number of the series."""
 
 PATIENCE_S: Final = 5.0
-"""How long recovered records wait for a writer that takes nothing at all."""
+"""How long recovered records wait for a writer that makes no progress."""
 
 
 @brief_kernel
 def stamp(records: Any, count: int, words: int, first: int) -> None:
-    """Number derived records, `count` of so many words each, from `first` on: `seq` is the last word of each."""
+    """Number `count` derived records of `words` words each, from `first` on: `seq` is the last word of each."""
     flat = words_of(records, count * words)
     for i in range(count):
         flat[(i + 1) * words - 1] = first + i
@@ -41,7 +41,7 @@ class Stored:
         self._newest: dict[int, NDArray[np.int64]] = {}  # by number of the series; by instrument id
 
     def know(self, instrument: int, series: int, source_seq: int) -> None:
-        """It is stored at least up to there."""
+        """Note that a series is stored at least up to there."""
         newest = self._newest.get(series, np.full(0, -1, np.int64))
         if instrument >= len(newest):
             newest = np.concatenate([newest, np.full(instrument + 1, -1, np.int64)])
@@ -49,7 +49,7 @@ class Stored:
         self._newest[series] = newest
 
     def missing(self, records: Records) -> Records:
-        """Those of these records that are not stored, in order; from now on they count as stored."""
+        """The records among these that are not stored, in order; from now on they count as stored."""
         new = np.ones(len(records), np.bool_)
         numbers = series_of(self._schema, records)
         for series, newest in self._newest.items():
@@ -63,7 +63,7 @@ class Stored:
 
 
 def newest_of(schema: Schema, records: Records) -> dict[Key, int]:
-    """`source_seq` of the last record of each series in records that are in order."""
+    """`source_seq` of each series' last record; the records are in order."""
     keys = (records["instrument"].astype(np.uint64) << np.uint64(32)) | series_of(schema, records)
     last, places = np.unique(keys[::-1], return_index=True)
     seqs = records["source_seq"][::-1][places]
@@ -71,10 +71,10 @@ def newest_of(schema: Schema, records: Records) -> dict[Key, int]:
 
 
 class Output:
-    """Where derived records of one schema are stored: a ring, or nowhere but with the same numbers.
+    """Stores derived records of one schema in a ring, or only numbers them if there is none.
 
-    After a restart some ticks are read twice. The last derived records in the ring tell which results exist already, so
-    each is stored once.
+    After a restart some ticks are read twice. The last derived records in the ring show which results exist already, so
+    each result is stored once.
     """
 
     def __init__(
@@ -91,13 +91,13 @@ class Output:
         self._words = DTYPES[schema].itemsize // 8
         self.made = 0
         self.dropped = 0
-        self.repeated = 0  # records that a predecessor had stored
+        self.repeated = 0  # records that a predecessor had already stored
         self._schema = schema
         self._lossless = lossless
         self._while_waiting = while_waiting
         self._producer = ring.producer() if ring else None
         self._began = self._next_seq = self._producer.position if self._producer else 0
-        self._in_hand = 0  # while a publish waits for room
+        self._in_hand = 0  # records not yet in the ring while a publish waits for room
         self._ring = ring
         self._label = label
         self._stored = self.in_ring() if resumes else {}
@@ -108,7 +108,7 @@ class Output:
         return self._producer.position if self._producer else self._next_seq
 
     def in_ring(self) -> dict[Key, int]:
-        """How far each series is stored, as far as the ring still tells. Nothing is overtaken: only we write to it."""
+        """How far each series is stored, as far as the ring shows. Only this engine writes: no overtaking."""
         ring = self._ring
         if ring is None or self._next_seq == ring.start:
             return {}
@@ -116,10 +116,11 @@ class Output:
             return newest_of(self._schema, consumer.read(ring.capacity_records))
 
     def store(self, records: Records, *, patient: bool = False) -> tuple[Records, int]:
-        """Stamp `seq` and hand over; returns the records that are new, and how many of them were taken, the first ones.
+        """Stamp `seq` and store; returns the new records, and how many of them, from the first on, were stored.
 
-        When the writer is so far behind that the ring is full, a live engine drops and counts: it must not fall behind
-        the market as well. One whose source can wait does so. `patient` waits as long as the writer makes progress.
+        If the writer is so far behind that the ring is full, a live engine drops records and counts them: it must not
+        fall behind the market too. An engine whose source can wait, waits. `patient` waits as long as the writer makes
+        progress.
         """
         if self._stored:
             records = self._only_new(records)
@@ -146,7 +147,7 @@ class Output:
         self._while_waiting()
 
     def account(self) -> Account | None:
-        """What must add up, where there is a ring."""
+        """The balance of made, published and dropped records; None without a ring."""
         if self._producer is None:
             return None
         published = self._producer.position - self._began
@@ -156,7 +157,7 @@ class Output:
         )
 
     def close(self) -> None:
-        """Give up the producer's place."""
+        """Release the ring's producer."""
         if self._producer:
             self._producer.close()
 
@@ -167,6 +168,6 @@ class Output:
             if records[i]["source_seq"] <= self._stored.get(key, -1):
                 new[i] = False
             else:
-                self._stored.pop(key, None)  # from here on, all of it is new
+                self._stored.pop(key, None)  # from here on, all records of the series are new
         self.repeated += len(records) - int(np.count_nonzero(new))
         return selected(records, new)

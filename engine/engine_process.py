@@ -1,7 +1,7 @@
 """The engine process: rings in, books and bars, messages and rings out.
 
-`python -m tickplant.engine`, its stdin being a job_specs.EngineSpec. Exits 0 when stopped, having worked off what its
-rings held; 1 with a sentence where it cannot work.
+`python -m tickplant.engine` reads a job_specs.EngineSpec from stdin. It exits with 0 when stopped, after processing
+what its rings held, or with 1 and a sentence if it cannot work.
 """
 
 from __future__ import annotations
@@ -49,22 +49,22 @@ from tickplant.writer.format.codec import warm_up as warm_up_codec
 Records = NDArray[np.void]
 
 SETTLE_S: Final = 0.2
-"""A replay begins this long after the last new subscription, so that a subscriber's several ones all have arrived."""
+"""A replay begins this long after the last new subscription, so that a subscriber's other subscriptions arrive too."""
 
 LINGER_S: Final = 0.5
 LOSSLESS_LINGER_S: Final = 10.0
-"""How long subscribers may take for what is queued when the engine ends; within the supervisor's `drain_s`."""
+"""How long subscribers may take to read what is queued when the engine ends; within the supervisor's `drain_s`."""
 
 HELD_POLL_S: Final = 0.02
 REBUILD_POLL_S: Final = 0.05
 CHECKPOINT_POLL_S: Final = 0.02
 
 _USUAL: Final = Settings(bar_s=(1,))
-"""Whose kernels every engine needs."""
+"""Settings whose kernels every engine needs."""
 
 
 class EngineProcess:
-    """The loop: whatever is ready is dealt with, then it sleeps until something is."""
+    """The engine's loop: process whatever is ready, then sleep until something is."""
 
     def __init__(self, spec: EngineSpec, own: OwnSeries, resources: contextlib.ExitStack) -> None:
         self.spec = spec
@@ -146,11 +146,11 @@ class EngineProcess:
         poll.add_socket(self._router.socket, self._router.serve, seldom=True)
         if self._history:
             poll.add_socket(self._history.socket, self._router.pass_on_history, seldom=True)
-        self._watched: list[Consumer] = []  # whose doorbells, these, end a sleep
+        self._watched: list[Consumer] = []  # the consumers whose doorbells (`_bells`) end a sleep
         self._bells: list[int] = []
 
     def run(self) -> None:
-        """Work until stopped; then work off what the rings hold at that moment."""
+        """Work until stopped; then process what the rings hold at that moment."""
         if self.spec.gating:
             self._catch_up()
         self._loop.hello()
@@ -164,7 +164,7 @@ class EngineProcess:
         self._loop.report()
 
     def _catch_up(self) -> None:
-        """Read the past before a source that waits is started: so nothing of it can end before that is done."""
+        """Read the past before a source that waits is started, so that the source cannot end before this is done."""
         while any(source.rebuild for source in self._inputs) and not self._loop.stopping:
             self._attend(0 if self._read_rings() else REBUILD_POLL_S)
 
@@ -194,7 +194,7 @@ class EngineProcess:
         }
 
     def accounts(self) -> list[Account]:
-        """What must add up, of each ring."""
+        """The balances of all rings, which must add up."""
         name = self.spec.name
         balances = [account for source in self._inputs if (account := source.account(name))]
         return balances + self._outputs.accounts()
@@ -205,14 +205,14 @@ class EngineProcess:
         for source in self._inputs:
             if source.until is None and source.reading and not source.rebuild:
                 source.until = source.reading.position + max(0, source.reading.lag)
-        # What a rebuild has not got to yet is in the store, where the next engine reads it.
+        # What a rebuild has not reached yet is in the store, where the next engine reads it.
         return all(
             source.rebuild or (source.reading and source.until is not None and source.reading.position >= source.until)
             for source in self._inputs
         )
 
     def _read_rings(self) -> bool:
-        """Take one batch from every ring. Returns whether there is more at once."""
+        """Take one batch from every ring. Returns whether more is ready now."""
         if self._held:
             return False
         more = False
@@ -236,7 +236,7 @@ class EngineProcess:
         return consumer.lag > 0
 
     def _overrun(self, source: Input, consumer: Consumer, ticks: Records) -> None:
-        """The feed was faster than this process: say so on every topic, and mistrust the books."""
+        """The feed was faster than this process: publish a GAP on every topic; the books become stale."""
         count, source.lost = consumer.lost - source.lost, consumer.lost
         self._overruns += 1
         self._log.warning("overrun", ring=consumer.name, lost=count)
@@ -247,7 +247,7 @@ class EngineProcess:
             self._begin_rebuild(source)
 
     def _begin_rebuild(self, source: Input) -> None:
-        """Read the feed's past once more, since what was derived from it is lost."""
+        """Read the feed's past again, since what was derived from it is lost."""
         feed = source.ref.producer
         past = FeedPast(
             self._store,
@@ -256,7 +256,7 @@ class EngineProcess:
             self.spec.pasts[feed],
             lambda: np.flatnonzero(source.feed.seen).tolist(),
             self._settings,
-            whole=self.spec.gating,  # an ingest takes the time that this takes
+            whole=self.spec.gating,  # an ingest waits as long as this takes
         )
         source.rebuild = Rebuild(
             self._engine,
@@ -272,7 +272,7 @@ class EngineProcess:
         )
 
     def _meanwhile(self) -> None:
-        """While the store is read: other feeds go on, requests are answered. Raises Stopped."""
+        """Called while the store is read: other feeds continue, requests are answered. Raises Stopped."""
         if self._loop.stopping:
             raise Stopped
         for source in (each for each in self._inputs if not each.rebuild):
@@ -280,7 +280,7 @@ class EngineProcess:
         self._attend(0.0)
 
     def _make_up(self, source: Input, rebuild: Rebuild) -> bool:
-        """A turn of a rebuild; at its end the feed is published again."""
+        """Run one turn of a rebuild; when the rebuild ends, the feed is published again."""
         busy = rebuild.turn()
         if rebuild.finished and rebuild.live:
             self._engine.replace(source.feed, rebuild.feed, rebuild.last(), next_tick=rebuild.live.position)
@@ -291,11 +291,11 @@ class EngineProcess:
         return busy
 
     def _doze(self) -> None:
-        """Sleep until a ring, a socket or the next report needs something."""
+        """Sleep until a ring, a socket or the next report needs attention."""
         if self._held:
             self._attend(0.0 if self._loop.stopping else HELD_POLL_S)
             return
-        # Loops, and no generators: at low rates whatever a wake-up executes has to come into the caches first.
+        # Loops, not generators: at low rates, all code that a wake-up executes must first be loaded into the caches.
         reading, quiet, due_s = self._reading(), not self._loop.stopping, self._loop.due_s
         for consumer in reading:
             quiet = quiet and consumer.prepare_wait()
@@ -309,11 +309,11 @@ class EngineProcess:
             consumer.finish_wait()
 
     def _reading(self) -> list[Consumer]:
-        """Whose records are taken now."""
+        """The consumers that are read now."""
         return [consumer for source in self._inputs if (consumer := source.reading)]
 
     def _watch(self, reading: list[Consumer]) -> None:
-        """Have the doorbells of these consumers end a sleep, and no others."""
+        """Let the doorbells of these consumers, and no others, end a sleep."""
         for fd in self._bells:
             self._loop.poll.remove(fd)
         self._watched, self._bells = reading, [consumer.fileno() for consumer in reading]
@@ -321,9 +321,9 @@ class EngineProcess:
             self._loop.poll.add(fd)
 
     def _attend(self, timeout_s: float, reading: list[Consumer] | None = None) -> None:
-        """Wait for rings and sockets, then serve the sockets, a bounded number of requests each."""
+        """Wait for rings and sockets, then serve the sockets, each for a bounded number of requests."""
         reading = self._reading() if reading is None else reading
-        # Not descriptors: a successor's doorbell may have the number of a closed one.
+        # Compare consumers, not descriptors: a successor's doorbell may reuse the number of a closed one.
         if reading != self._watched:
             self._watch(reading)
         self._loop.wait(timeout_s)
@@ -336,7 +336,7 @@ class EngineProcess:
             self._settled_s = time.monotonic() + SETTLE_S
 
     def _wait_in_publisher(self) -> None:
-        """A lossless publisher waits for subscribers, which may take long."""
+        """Called while a lossless publisher waits for subscribers, which may take long."""
         self._guard.attend()
         self._loop.beat()
 
@@ -359,7 +359,7 @@ class EngineProcess:
         source = Input(ref, ring, feed)
         resources.callback(source.detach)
         if ref.producer in self.spec.pasts and ring.head > 0:
-            # There is a past: of this ring, or of an earlier one of the same store.
+            # There is a past, from this ring or from an earlier one of the same store.
             self._begin_rebuild(source)
         else:
             consumer = ring.consumer(self.spec.name, Mode.GATING if self.spec.gating else Mode.LOSSY)
@@ -368,7 +368,7 @@ class EngineProcess:
 
 
 def settings_of(spec: EngineSpec, own: OwnSeries) -> Settings:
-    """What such an engine keeps of a feed."""
+    """What an engine with this spec derives from a feed."""
     config = spec.config
     return Settings(
         max_levels=config.max_levels,
@@ -382,7 +382,7 @@ def settings_of(spec: EngineSpec, own: OwnSeries) -> Settings:
 
 
 def warm_up(settings: Settings = _USUAL) -> None:
-    """Compile or load the kernels of every engine, and those of what these settings add."""
+    """Compile or load the kernels that every engine needs, and those that these settings add."""
     prepare_ring()
     warm_up_core(settings)
     warm_up_codec()

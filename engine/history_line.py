@@ -1,8 +1,8 @@
-"""Questions that only the store can answer: the line to the history service.
+"""The line to the history service, for questions that only the store can answer.
 
-The engine must not wait for the store, and remembers no question: each goes out with the way that its answer is to go
-(`src/tickplant/store/history_service.py`), and what comes back is passed on. A question that is lost, because the
-service was killed, is asked again by the subscriber.
+The engine must not wait for the store, and remembers no question: each is sent with the route of its answer
+(`src/tickplant/store/history_service.py`), and answers are passed on. If a question is lost because the service was
+killed, the subscriber asks again.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from tickplant.runtime.client_sockets import Envelope
 from tickplant.runtime.control import HISTORY_HEAD, Passage
 from tickplant.wire import GetHistory, GetRange, Gone, encode
 
-QUESTIONS: Final = 1024  # of all subscribers together, that wait until the service takes them
+QUESTIONS: Final = 1024  # of all subscribers together, that may wait until the service takes them
 _ANSWERS: Final = 8
 REMIND_S: Final = 10.0
-"""So long after a question without any answer its subscriber has given it up, or asks again."""
+"""If nothing is answered for this long after a question, its subscriber has given up or asks again."""
 
 
 class HistoryLine:
-    """Not thread-safe. Connected only while somebody asks: libzmq never ceases to look for a service that is not up.
+    """Not thread-safe. Connected only while questions are asked: libzmq never stops looking for a service that is down.
 
     Args:
-        context: of ZeroMQ.
-        address: of the history service, which need not be there yet.
-        want: has it started, unless it runs.
+        context: the ZeroMQ context.
+        address: address of the history service, which need not run yet.
+        want: has the service started unless it runs.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, *, want: Callable[[], None]) -> None:
@@ -72,11 +72,11 @@ class HistoryLine:
         )
 
     def ask_history(self, envelope: Envelope, request: GetHistory) -> bool:
-        """Likewise what the store has of a topic."""
+        """Ask for what the store has of a topic. Returns whether there is room for the question."""
         return self._ask(envelope, request)
 
     def receive(self) -> Iterator[tuple[Envelope, list[bytes]]]:
-        """Answers: whom they go to, and their frames."""
+        """Answers: the recipient and the frames of each."""
         for _ in range(_ANSWERS):
             try:
                 head, *frames = self.socket.recv_multipart(zmq.NOBLOCK)
@@ -87,7 +87,7 @@ class HistoryLine:
             yield Envelope(frames[:count], fd), frames[count:]
 
     def remind(self) -> None:
-        """Have the service started as long as an answer is awaited; then let go of it. Call it about every second."""
+        """Keep the service wanted while an answer is awaited; disconnect later. Call this about every second."""
         now_s = time.monotonic()
         if now_s - self._asked_s < REMIND_S:
             self._want()
@@ -96,7 +96,7 @@ class HistoryLine:
             self._connected = False
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self.socket.close(0)
 
     def _ask(self, envelope: Envelope, question: Passage | GetHistory) -> bool:

@@ -1,12 +1,12 @@
-"""The kernel that publishes a batch: headers are written, messages kept and sent, the oldest ones forgotten.
+"""The kernel that publishes a batch: it writes headers, keeps and sends messages, and forgets the oldest ones.
 
-A *topic* is a row of TOPIC. A *route* is what an instrument id and a channel lead to: a topic, and the facts of the
-instrument that its headers state; ids of one symbol lead to one topic. A message is kept as its header and its records
-in `memory`, words of 8 bytes which are written round and round, and as a row of MESSAGE. The kernel stops where it
-needs Python and says why; called again, it goes on there.
+A *topic* is a row of TOPIC. A *route* maps an instrument id and a channel to a topic and to the instrument's facts that
+headers state; all ids of one symbol lead to one topic. A kept message is a header and records in `memory`, a circular
+buffer of 8-byte words, and a row of MESSAGE. The kernel stops where it needs Python and says why; called again, it
+continues there.
 
-Only the records are handed over as an array. What else the kernel works in stands in two arrays of words, by address
-and length, see `kernels.array_at`: those of the memory, `state`, and those of the schema, of `STREAM_WORDS`.
+Only the records are passed as an array. The kernel's other arrays are listed, by address and length, in two arrays of
+words (see `kernels.array_at`): those of the memory, `state`, and those of the schema, of `STREAM_WORDS`.
 """
 
 from __future__ import annotations
@@ -32,70 +32,69 @@ Words = NDArray[np.int64]
 
 TOPIC: Final = np.dtype(
     [
-        ("name", "<i8"),  # where it begins among the names, and its length
+        ("name", "<i8"),  # offset in the names, and length
         ("name_bytes", "<i8"),
         ("next_seq", "<i8"),
-        ("oldest", "<i8"),  # topic sequence of the first record that is kept
-        ("newest", "<i8"),  # number of the last message, -1 where none is kept
-        ("origin", "<i8"),  # of what comes next, 0: it is in no store
-        ("begin_seq", "<i8"),  # `seq` of the first record that is in a store; -1: none was
-        ("past_origin", "<i8"),  # of the message that was forgotten last
-        ("past_end", "<i8"),  # of the last one forgotten that is in a store: topic sequence and seq at its end, route
+        ("oldest", "<i8"),  # topic sequence of the first kept record
+        ("newest", "<i8"),  # number of the last message; -1 if none is kept
+        ("origin", "<i8"),  # origin of the next records; 0: they are in no store
+        ("begin_seq", "<i8"),  # `seq` of the first record that is in a store; -1: none so far
+        ("past_origin", "<i8"),  # origin of the last forgotten message
+        ("past_end", "<i8"),  # of the last forgotten message in a store: topic sequence and seq at its end, route
         ("past_seq", "<i8"),
-        ("past_mark", "<i8"),  # seq of the last mark that stays, see `retention`
+        ("past_mark", "<i8"),  # seq of the last fixed mark, see `retention`
         ("past_route", "<i4"),
-        ("route", "<i4"),  # of what comes next
-        ("tail_words", "<i8"),  # of its last records, where no message is kept
+        ("route", "<i4"),  # route of the next records
+        ("tail_words", "<i8"),  # words of the last records, if no message is kept
     ]
 )
 MESSAGE: Final = np.dtype(
     [
-        ("begin", "<i8"),  # of its header in the memory, in words; the records follow
-        ("first", "<i8"),  # topic sequence
-        ("previous", "<i8"),  # number of the one before of the same topic; that one may be forgotten
+        ("begin", "<i8"),  # offset of the header in the memory, in words; the records follow
+        ("first", "<i8"),  # topic sequence of the first record
+        ("previous", "<i8"),  # number of the topic's previous message, which may be forgotten
         ("origin", "<i8"),
         ("topic", "<i4"),
         ("route", "<i4"),
         ("records", "<i4"),
-        ("words", "<i4"),  # of the records
+        ("words", "<i4"),  # length of the records
     ]
 )
-"""By number modulo the length of the table; numbers count from 0 on."""
+"""Indexed by message number modulo the table's length; numbers count from 0."""
 
 NEXT, OLDEST, HEAD, KEPT_BYTES, MOST_BYTES, STRIDE, MESSAGES, RECORDS, BYTES, SEND, ERROR, SOCKET = range(12)
-"""Places in `state`: numbers of the next message and of the oldest that is kept; where the next one is written; bytes
-that are kept, and a bound on them; how far marks are apart; what was sent so far; and see `native_send`."""
+"""Indices in `state`: numbers of the next message and of the oldest kept one; where the next one is written; bytes
+kept, and their bound; the distance between marks; counts of what was sent so far; and see `native_send`."""
 TOPIC_OF, ROUTES, TOPICS, HEADERS, TAILS, TOPIC_ROWS, NAMES, TABLE, TABLE_ROWS, MEMORY, MEMORY_WORDS = range(12, 23)
-"""Addresses and lengths: the topic by route; TOPIC, headers and last records by topic; names of the topics, one behind
-the other; MESSAGE; and the memory."""
+"""Addresses and lengths: topics by route; TOPIC rows, headers and last records by topic; the concatenated names of the
+topics; MESSAGE rows; and the memory."""
 STOPPED, PLACE, ROW, KEY = range(23, 27)
-"""Whether `publish` has stopped in the midst of a batch: at which topic of it, by first appearance, and which of its
-records; the key of that topic, with FAILED an errno."""
+"""Whether `publish` has stopped within a batch; at which topic, in order of first appearance, and at which of its
+records; the key of that topic, or, with FAILED, an errno."""
 STATE_SIZE: Final = 27
 
 WIDTH, CHANNELS, SLOTS, ROUTE_OF, KEY_COUNT, KEYS, MASKS, ROOM, CARRIED, CARRIED_COUNT = range(10)
-"""Words of a schema: words of a record; how many channels; scratch of `fanout.order`; the route by key * channels +
-channel, -1 where none is known; the key of each record, instrument id or that and the series, and its channels as bits;
-for how many records there is room. CARRIED, see `tick_channels`: 0 but for ticks, whose keys and channels the kernel
-finds for itself."""
+"""Words of a schema: words per record; number of channels; scratch of `fanout.order`; the route by key * channels +
+channel, -1 if unknown; the key of each record (the instrument id, or id and series) and its channels as bits; room for
+records. CARRIED, see `tick_channels`: 0 except for ticks, whose keys and channels the kernel computes itself."""
 STREAM_WORDS: Final = 10
 
 DONE: Final = 0
 CARRY: Final = 1
-"""What a topic carries changes, or it is not known yet."""
+"""A topic's route or origin changes, or its route is not known yet."""
 PAST: Final = 2
-"""A mark is due before the oldest message may be forgotten."""
+"""A mark must be made before the oldest message may be forgotten."""
 FULL: Final = 3
-"""A subscriber has no room, and is to be waited for."""
+"""A subscriber has no room, and the publisher must wait."""
 FAILED: Final = 4
 SCATTERED: Final = 5
-"""The records do not lie one behind the other."""
+"""The records are not contiguous."""
 
 HEADER_WORDS: Final = HEADER_BYTES // 8
-TAIL_RECORDS: Final = 2  # a quote is two
+TAIL_RECORDS: Final = 2  # a quote is two records
 TAIL_WORDS: Final = TAIL_RECORDS * max(dtype.itemsize for dtype in DTYPES.values()) // 8
 MESSAGE_BYTES: Final = MESSAGE.itemsize
-_COUNT_SHIFT: Final = 32  # of the number of records, in word 1 of a header
+_COUNT_SHIFT: Final = 32  # position of the number of records in word 1 of a header
 _COUNT_WORD: Final = 1
 _FIRST_WORD: Final = 3
 _TIME_WORD: Final = 4
@@ -110,7 +109,7 @@ _AGAIN: Final = -errno.EAGAIN
 
 @kernel
 def forget(topics: Records, messages: Records, memory: Words, tails: Words, state: Words, noted: bool) -> bool:
-    """Forget the oldest message. False: a mark is due first, unless it was `noted`; nothing was done then."""
+    """Forget the oldest message. Returns False, and does nothing, if a mark is due first and not yet `noted`."""
     number = state[OLDEST]
     message = messages[number % len(messages)]
     topic = topics[message["topic"]]
@@ -141,7 +140,7 @@ def forget(topics: Records, messages: Records, memory: Words, tails: Words, stat
 
 @inlined
 def sorted_records(records: Records, stream: Words, again: bool) -> Any:
-    """The records of a batch in the order of their topics, see `fanout.order`."""
+    """The order of a batch's records by topic; see `fanout.order`."""
     count = len(records)
     keys = array_at(stream[KEYS], (count,), KEY_TYPE)
     masks = array_at(stream[MASKS], (count,), KEY_TYPE)
@@ -165,18 +164,18 @@ def stopped(state: Words, reason: int, place: int, row: int, key: int) -> int:
 def publish(
     records: Records, stream_address: int, state_address: int, origin: int, begins: int, publish_ns: int
 ) -> int:
-    """Publish records, topic by topic, in messages of MESSAGE_RECORDS at most.
+    """Publish records, topic by topic, in messages of at most MESSAGE_RECORDS records.
 
     Args:
         records: shape (n,), n at most ROOM; the last word of each is its seq.
-        stream_address: of the words of the schema, see STREAM_WORDS. All keys are below KEY_COUNT.
-        state_address: see above.
-        origin: number of whose stream these are, 0 where they are in no store.
-        begins: 1 where the caller says with which records of a store topics begin, else 0.
-        publish_ns: time of publication that the headers state, ns since 1970.
+        stream_address: address of the schema's words, see STREAM_WORDS. All keys are below KEY_COUNT.
+        state_address: address of `state`, see above.
+        origin: number of the records' origin; 0 if they are in no store.
+        begins: 1 if the caller names the stored records with which topics begin, else 0.
+        publish_ns: publication time for the headers, ns since 1970.
 
     Returns:
-        DONE, or why it stopped, see STOPPED. Called again with the same records, it goes on.
+        DONE, or the reason for stopping, see STOPPED. Called again with the same records, the kernel continues.
     """
     stream = array_at(stream_address, (STREAM_WORDS,), WORD)
     state = array_at(state_address, (STATE_SIZE,), WORD)
@@ -274,18 +273,18 @@ def publish(
 
 @kernel
 def find(messages: Records, newest: int, oldest: int, first: int, last: int, numbers: Words) -> int:
-    """The messages of a topic that have records of `first` to `last`, from the last one back.
+    """Find a topic's messages with records from `first` to `last`, from the last one backwards.
 
     Args:
         messages: MESSAGE.
-        newest: number of the last message of the topic.
-        oldest: number of the oldest message that is kept.
+        newest: number of the topic's last message.
+        oldest: number of the oldest kept message.
         first: topic sequence of the first record.
         last: topic sequence of the last record.
-        numbers: to fill round and round, so that it has the first ones where there are too many.
+        numbers: filled circularly with the messages' numbers, so that the first messages remain if there are too many.
 
     Returns:
-        How many there are.
+        How many messages were found.
     """
     count = 0
     while newest >= oldest:
@@ -300,7 +299,7 @@ def find(messages: Records, newest: int, oldest: int, first: int, last: int, num
 
 
 def prepared() -> Callable[[Records, int, int, int, int, int], int]:
-    """The machine code of `publish`, and that of the other kernels for their first use."""
+    """The machine code of `publish`; also compiles the other kernels before their first use."""
     words, rows = np.zeros(0, np.int64), np.zeros((0, 0), np.int64)
     topics, messages = np.zeros(0, TOPIC), np.zeros(0, MESSAGE)
     direct(find, messages, 0, 0, 0, 0, words)
@@ -309,5 +308,5 @@ def prepared() -> Callable[[Records, int, int, int, int, int], int]:
 
 
 def publish_pointer() -> int:
-    """For `kernel_calls.invoke`, see `publish`."""
+    """The pointer to `publish` for `kernel_calls.invoke`."""
     return pointer(publish, *_PUBLISHED)

@@ -1,4 +1,4 @@
-"""The topics of an engine and the messages that it keeps of them: the memory that `message_kernels` works in."""
+"""An engine's topics and their recent messages: the memory that `message_kernels` works in."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tickplant.wire import HEADER_BYTES, MESSAGE_RECORDS, TopicInfo, pack_header
 Records = NDArray[np.void]
 
 _FIRST: Final = 64
-"""Room for topics and routes that a memory begins with."""
+"""Initial room for topics and routes."""
 _RECORD_BYTES: Final = [dtype.itemsize for dtype in DTYPES.values()]
 _MESSAGE_WORDS: Final = k.HEADER_WORDS + MESSAGE_RECORDS * max(_RECORD_BYTES) // 8
 _FOUND: Final = 1 << 14
-"""Messages that are looked for at once: a reply of 1 MiB has no more of one record each."""
+"""How many messages are found at once: a reply of 1 MiB has no more, even with one record each."""
 
 
 class Kept(NamedTuple):
@@ -32,23 +32,23 @@ class Kept(NamedTuple):
     last: int
     header: bytes
     payload: bytes
-    origin: int  # its number; 0: the store does not have it
+    origin: int  # number of its origin; 0: the message is not in the store
 
 
 class Begin(NamedTuple):
-    """From which seq of whom on the records of a store are published on a topic in this life of the engine."""
+    """The first stored record that a topic carries in this life of the engine: its producer and seq."""
 
     producer: str
     seq: int
 
 
 class Topic:
-    """One topic and what is kept of it."""
+    """One topic and its kept messages."""
 
     __slots__ = ("_begin_producer", "_memory", "_past", "info", "place")
 
     def __init__(self, info: TopicInfo, place: int, memory: MessageMemory) -> None:
-        self.info = info  # as of its last message, but for `next_seq`: see `now`
+        self.info = info  # as of its last message, except `next_seq`: see `now`
         self.place = place
         self._memory = memory
         self._past = Past()
@@ -60,34 +60,34 @@ class Topic:
 
     @property
     def next_seq(self) -> int:
-        """Topic sequence of its next record."""
+        """Topic sequence of the next record."""
         return int(self._row["next_seq"])
 
     @property
     def oldest(self) -> int:
-        """Topic sequence of the first record that is remembered."""
+        """Topic sequence of the first kept record."""
         return int(self._row["oldest"])
 
     @property
     def begin(self) -> Begin | None:
-        """None where nothing was published yet that is in a store."""
+        """The first published record that is in a store; None if there is none yet."""
         seq = int(self._row["begin_seq"])
         return Begin(self._begin_producer, seq) if seq >= 0 else None
 
     @property
     def past(self) -> Past:
-        """What is not kept any more."""
+        """What is no longer kept."""
         row = self._row
         self._past.settle(int(row["past_end"]), int(row["past_seq"]))
         return self._past
 
     def now(self) -> TopicInfo:
-        """What there is to say of it."""
+        """The topic's current facts."""
         info = self.info
         return TopicInfo(info.topic, info.schema, info.instrument, info.price_scale, info.size_scale, self.next_seq)
 
     def carry(self, info: TopicInfo, route: int, origin: Origin | None, producer: str, begin: Begin | None) -> None:
-        """What comes next is of this instrument and origin; see `Publisher` for the others."""
+        """Let the next records be of this instrument and origin; see `Publisher` for the other arguments."""
         self.info = info
         memory, row = self._memory, self._row
         row["route"], row["origin"] = route, origin.number if origin else 0
@@ -98,7 +98,7 @@ class Topic:
             self._begin_producer = begin.producer if begin else producer
 
     def messages(self, first: int, last: int, most_bytes: int) -> list[Kept]:
-        """The kept messages that have records of `first` to `last`, up to the one that reaches so many bytes."""
+        """The kept messages with records from `first` to `last`, up to the one that reaches `most_bytes`."""
         memory = self._memory
         numbers = np.empty(_FOUND, np.int64)
         newest, oldest = int(self._row["newest"]), int(memory.state[k.OLDEST])
@@ -113,7 +113,7 @@ class Topic:
         return kept
 
     def last_records(self, count: int) -> Records:
-        """Up to `count` of the last records; a quote is two, and no more are asked for."""
+        """Up to `count` of the last records; at most two, which make a quote."""
         memory, row = self._memory, self._row
         if row["newest"] >= 0:
             payload = memory.message(int(row["newest"])).payload
@@ -123,12 +123,12 @@ class Topic:
 
 
 class MessageMemory:
-    """Topics, routes to them, and the recent messages of all, bounded in bytes. Not thread-safe.
+    """Topics, routes to them, and the recent messages of all topics, bounded in bytes. Not thread-safe.
 
     Args:
-        most_bytes: bound on the messages: headers, records, and a row of a table each.
-        epoch: of the engine.
-        native: of the socket that messages are sent on.
+        most_bytes: bound on the kept messages: headers, records, and a table row each.
+        epoch: the engine's epoch.
+        native: addresses of the socket that sends messages.
     """
 
     def __init__(self, most_bytes: int, epoch: int, native: Native) -> None:
@@ -140,7 +140,7 @@ class MessageMemory:
         self._topic_of = np.zeros(_FIRST, k.PLACE_TYPE)
         self._names = np.zeros(_FIRST, np.uint8)
         self._names_bytes = 0
-        # What is kept, what is about to be, and what is left over where the memory begins anew.
+        # Kept messages, the next one, and the unused space at the end where the buffer wraps around.
         self._memory = resident(most_bytes // 8 + 3 * _MESSAGE_WORDS, np.dtype(np.int64))
         least = HEADER_BYTES + min(_RECORD_BYTES) + k.MESSAGE_BYTES
         self.messages = resident(most_bytes // least + 2, k.MESSAGE)
@@ -148,7 +148,7 @@ class MessageMemory:
         self.state[[k.MOST_BYTES, k.STRIDE]] = most_bytes, retention.STRIDE_RECORDS
         self.state[[k.SEND, k.ERROR, k.SOCKET]] = native
         self.address: int = self.state.ctypes.data
-        """Of what `message_kernels.publish` works in."""
+        """Address of the state that `message_kernels.publish` works in."""
         self._epoch = epoch
         self._note_addresses()
 
@@ -164,16 +164,16 @@ class MessageMemory:
         state[[k.MEMORY, k.MEMORY_WORDS]] = self._memory.ctypes.data, len(self._memory)
 
     def counted(self, place: int) -> int:
-        """A number of the state."""
+        """One number of the state."""
         return int(self.state[place])
 
     def row(self, place: int) -> np.void:
-        """Of a topic."""
+        """A topic's row of TOPIC."""
         row: np.void = self.topics[place]
         return row
 
     def add_topic(self, info: TopicInfo) -> Topic:
-        """A new topic; it has carried nothing yet."""
+        """Add a topic, which has carried nothing yet."""
         place, name = len(self.by_place), info.topic.encode()
         if place == len(self.topics):
             self.topics, self.tails = grown(self.topics, 2 * place), grown(self.tails, 2 * place)
@@ -190,7 +190,7 @@ class MessageMemory:
         return self.by_place[place]
 
     def add_route(self, topic: Topic, info: TopicInfo) -> int:
-        """A new way to a topic. Returns its number."""
+        """Add a route to a topic. Returns its number."""
         number = len(self.routes)
         if number == len(self._topic_of):
             self._topic_of = grown(self._topic_of, 2 * number)
@@ -200,14 +200,14 @@ class MessageMemory:
         return number
 
     def header(self, info: TopicInfo, producer: str) -> NDArray[np.int64]:
-        """The header of a topic's messages, without what each adds."""
+        """The header shared by a topic's messages, without the fields that differ by message."""
         record_bytes = DTYPES[Schema(info.schema)].itemsize
         facts = info.instrument, info.price_scale, info.size_scale
         packed = pack_header(info.schema, record_bytes, 0, self._epoch, 0, 0, *facts, producer.encode("ascii"))
         return np.frombuffer(packed, np.int64)
 
     def message(self, number: int) -> Kept:
-        """A message that is kept."""
+        """A kept message."""
         row = self.messages[number % len(self.messages)]
         begin, first = int(row["begin"]), int(row["first"])
         payload = begin + k.HEADER_WORDS
@@ -220,7 +220,7 @@ class MessageMemory:
         )
 
     def forget(self) -> None:
-        """Forget the oldest message, where that needs a mark."""
+        """Forget the oldest message, after making its mark."""
         number = self.counted(k.OLDEST)
         message, route = self.message(number), self.messages[number % len(self.messages)]["route"]
         topic, info = self.routes[route]

@@ -1,4 +1,4 @@
-"""What is stored of the state at times, checkpoints of books and states of indicators: when, and how."""
+"""Scheduled storing of state, checkpoints of books and states of indicators: when and how."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ NEVER: Final = 2**63 - 1
 
 
 class Schedule:
-    """When the state of a feed is due: before the first tick that was received in a later period than all before it.
+    """When a feed's state is due: before the first tick that was received in a later period than all earlier ticks.
 
-    So every tick that a checkpoint has in it was received before the tick that it names: at any time from then on, it
-    stands for all of them. Periods are counted from the epoch, so each full hour begins one.
+    So every tick in a checkpoint was received before the tick that the checkpoint names: at any later time, the
+    checkpoint stands for all of them. Periods are counted from the epoch, so each full hour begins a period.
     """
 
     def __init__(self, period_s: int) -> None:
@@ -29,11 +29,11 @@ class Schedule:
 
     @property
     def due_ns(self) -> int:
-        """Time of receipt from which it is due; NEVER where nobody wants it."""
+        """Time of receipt from which the state is due; NEVER if no state is stored."""
         return self._due_ns if self._period_ns else NEVER
 
     def due(self, ticks: Records, latest_ns: int) -> int:
-        """Place of the first tick that the state is due before, `len(ticks)` where none is. Then go on from there.
+        """Index of the first tick before which the state is due, or `len(ticks)`. Then schedule the next time.
 
         None of the ticks was received after `latest_ns`.
         """
@@ -49,7 +49,7 @@ class Schedule:
         return place
 
     def skip(self, ticks: Records) -> None:
-        """Let ticks pass whose state nobody wants."""
+        """Skip ticks during which no state is stored."""
         if self._period_ns and len(ticks):
             self._due_ns = max(self._due_ns, self._next(ticks["ts_recv"].max()))
 
@@ -58,10 +58,10 @@ class Schedule:
 
 
 class MomentOutput:
-    """Where such records are stored. What the ring has no room for waits, as a copy of the state at most.
+    """Stores scheduled records of state. Records without room in the ring wait; at most one copy of the state waits.
 
-    A live engine never waits for the writer: those that still wait when the next ones are due are dropped and counted,
-    each as a whole. One whose source can wait does so.
+    A live engine never waits for the writer: parts that still wait when the next ones are due are dropped and counted,
+    each as a whole. An engine whose source can wait, waits.
     """
 
     def __init__(self, ring: Ring, *, lossless: bool, while_waiting: Callable[[], None]) -> None:
@@ -70,11 +70,11 @@ class MomentOutput:
         self._lossless = lossless
         self._while_waiting = while_waiting
         self._producer = ring.producer()
-        self.waiting: deque[Records] = deque()  # what `flush` may get rid of
-        self._begun = False  # a part of the first one is in the ring
+        self.waiting: deque[Records] = deque()  # what `flush` may store
+        self._begun = False  # whether a part of the first one is in the ring
 
     def store(self, parts: Iterable[Records]) -> None:
-        """Hand over what is due now."""
+        """Store what is due now."""
         while len(self.waiting) > self._begun:
             self.waiting.pop()
             self.dropped += 1
@@ -83,7 +83,7 @@ class MomentOutput:
             self.flush()
 
     def flush(self) -> None:
-        """Store as much of what waits as there is room for: all of it where the source can wait."""
+        """Store as much of what waits as there is room for, or all if the source can wait."""
         while self.waiting:
             records = self.waiting[0]
             first = self._producer.position
@@ -101,5 +101,5 @@ class MomentOutput:
             self.stored += 1
 
     def close(self) -> None:
-        """Give up the producer's place."""
+        """Release the ring's producer."""
         self._producer.close()

@@ -1,6 +1,7 @@
-"""Sending on a ZeroMQ socket from inside a kernel: libzmq's own function, without pyzmq around each frame.
+"""Sends on a ZeroMQ socket from inside a kernel: calls libzmq directly, without pyzmq's overhead per frame.
 
-Measured: a message of three frames takes 90 ns so, 370 ns by `Socket.send` of pyzmq's backend, 800 ns by its usual one.
+Measured: a message of three frames takes 90 ns this way, 370 ns with `Socket.send` of pyzmq's backend, and 800 ns with
+pyzmq's usual `send`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _NUMBER: Final = ir.IntType(32)
 
 
 class Native(NamedTuple):
-    """Addresses: what `send_frame` needs."""
+    """The addresses that `send_frame` needs."""
 
     send: int  # zmq_send
     error: int  # zmq_errno
@@ -33,10 +34,10 @@ class Native(NamedTuple):
 
 
 def native(socket: zmq.Socket[bytes]) -> Native:
-    """The addresses of a socket, which must stay open while they are used. Raises ConfigError where there are none."""
+    """The addresses for a socket, which must stay open while they are used. Raises ConfigError if libzmq is hidden."""
     module: Any = zmq.backend.Socket.__module__
     try:
-        library = ctypes.CDLL(__import__(module, fromlist=["__file__"]).__file__)  # and what this is linked with
+        library = ctypes.CDLL(__import__(module, fromlist=["__file__"]).__file__)  # finds its dependencies too
         send, error = (_address(library[name]) for name in ("zmq_send", "zmq_errno"))
     except (AttributeError, OSError) as problem:
         raise ConfigError(f"pyzmq {zmq.__version__} hides libzmq ({problem}): install pyzmq's wheel") from None
@@ -97,4 +98,4 @@ def _send(send: int, error: int, socket: int, address: int, size: int, flags: in
 
 
 send_frame: Final = inlined(_send) if JIT_ENABLED else _send_plainly
-"""Inside a kernel, send a frame: so many bytes at an address. Gives what is not negative, or an errno, negated."""
+"""Inside a kernel, send a frame of `size` bytes at an address. Returns at least 0, or a negated errno."""

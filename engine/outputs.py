@@ -1,4 +1,4 @@
-"""The rings that an engine stores its derived records in, one for each schema that its settings lead to."""
+"""The rings in which an engine stores its derived records, one for each schema that its settings produce."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from tickplant.shm.ring import Ring
 
 
 class Outputs:
-    """All of them. What has no ring is stored nowhere, and numbered as if it were.
+    """All outputs of an engine. A schema without a ring is stored nowhere, but numbered as if it were.
 
     Args:
         refs: the rings.
         settings: what is derived.
-        label: of the engine, in rings.
-        run_dir: where the doorbells are.
+        label: the engine's name in rings.
+        run_dir: the folder with the doorbells.
         resources: closes what is opened here.
-        lossless: the source can wait for a writer.
-        resumes: what the rings hold of a predecessor is not stored again.
-        while_waiting: called while a writer is waited for.
+        lossless: whether the source can wait for a writer.
+        resumes: whether to skip records that the rings already hold from a predecessor.
+        while_waiting: called while waiting for a writer.
     """
 
     def __init__(
@@ -65,31 +65,31 @@ class Outputs:
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something that `flush` may get rid of."""
+        """Whether records wait that `flush` might store."""
         for moment in self.moments.values():  # noqa: SIM110  # at every wake-up, where `any` takes ten times as long
             if moment.waiting:
                 return True
         return False
 
     def flush(self) -> None:
-        """Store what waits for room, as far as there is some."""
+        """Store what waits for room, as far as there is room."""
         for moment in self.moments.values():
             if moment.waiting:
                 moment.flush()
 
     def in_rings(self) -> Mapping[Schema, Mapping[Key, int]]:
-        """How far each series is stored, as far as the rings still tell."""
+        """How far each series is stored, as far as the rings still show it."""
         return {schema: output.in_ring() for schema, output in self.streams.items()}
 
     def outlets(self) -> dict[Schema, Outlet]:
-        """What takes the records that a recovery makes: they wait for the writer."""
+        """What stores the records that a recovery makes, waiting for the writer."""
         return {schema: partial(output.store, patient=True) for schema, output in self.streams.items()}
 
     def are_settled(self, next_seq: Callable[[Schema], int]) -> bool:
-        """Whether the states of a predecessor, and the values before them, are in the journal.
+        """Whether a predecessor's states, and the values before them, are in the journal.
 
         Args:
-            next_seq: gives the seq that continues the journal of a schema.
+            next_seq: returns the seq that continues a schema's journal.
         """
         kept = [schema for schema in self._rings if BY_SCHEMA[schema].kept]
         return all(next_seq(schema) >= self._rings[schema].head for schema in kept)
@@ -108,5 +108,5 @@ class Outputs:
         return counted
 
     def accounts(self) -> list[Account]:
-        """What must add up, of each ring."""
+        """The balances of all rings, which must add up."""
         return [account for output in self.streams.values() if (account := output.account())]

@@ -1,7 +1,7 @@
-"""The series of users' indicators in an engine: loaded, bounded, accounted for, and left out where they fail.
+"""The series of users' indicators in an engine: loaded, bounded, metered, and left out if they fail.
 
-Nothing that such a series does ends the engine for long: it is logged once, shown in the status, and its topic goes
-silent; all else goes on. It begins anew with the next start of the plant.
+No failure of such a series stops the engine for long: the failure is logged once and shown in the status, the series'
+topic goes silent, and everything else continues. The series begins anew with the next start of the plant.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from tickplant.runtime.job_specs import EngineSpec, IndicatorRef
 
 
 class OwnSeries:
-    """Those of one engine. Compiles their kernels."""
+    """One engine's series of users' indicators. Compiles their kernels."""
 
     def __init__(self, spec: EngineSpec) -> None:
         self.indicators: dict[str, Indicator] = {}  # by name of the series
-        self.why: dict[str, str] = {}  # by name of the series or indicator, why it is left out
+        self.why: dict[str, str] = {}  # why a series or indicator is left out, by its name
         self._log = structlog.get_logger()
         self._kernels: dict[str, GuardedKernel] = {}
         for one in spec.indicators:
@@ -65,11 +65,11 @@ class OwnSeries:
         self._log.error("a user's indicator is left out", series=name, why=why)
 
     def running(self, series: Iterable[Series]) -> tuple[Series, ...]:
-        """Those of these series that are run: all but what could not be loaded."""
+        """The series among these that run: all except those that could not be loaded."""
         return tuple(one for one in series if one.name not in self.why)
 
     def counters(self) -> Counters:
-        """What the supervisor shows; nothing where there are none."""
+        """What the supervisor shows; empty if there are no such series."""
         if not self.why and not self._kernels:
             return {}
         return {
@@ -81,7 +81,7 @@ class OwnSeries:
 
 
 def _loaded(name: str, refs: dict[str, IndicatorRef]) -> Indicator:
-    """The indicator of a series, as it was tried, with its kernel compiled. Raises DeriveError."""
+    """The indicator of a series, unchanged since it was tried out, with its kernel compiled. Raises DeriveError."""
     parsed = parse_series(name)
     ref = refs.get(parsed.indicator)
     if ref is None:

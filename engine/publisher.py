@@ -1,7 +1,7 @@
 """The PUB side of an engine: batches of records become messages, topic by topic.
 
-Never waits for a subscriber, unless it was made `lossless`: a slow one loses messages, sees so by the topic sequence,
-and asks for them (`router.py`), which is why recent messages are kept here, bounded in bytes.
+It never waits for a subscriber, unless it is `lossless`. A slow subscriber loses messages, detects the loss by the
+topic sequence, and requests the messages (`router.py`). So recent messages are kept here, bounded in bytes.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from tickplant.wire import TICK_CHANNELS, TopicInfo, make_topic
 Records = NDArray[np.void]
 
 STALL_S: Final = 30.0
-"""A lossless publisher that no subscriber has taken anything from for this long drops from then on, and says so."""
+"""A lossless publisher that could send nothing for this long drops messages from then on, and says so."""
 
 SUBSCRIPTIONS_PER_TURN: Final = 100  # few, so that ticks do not wait while somebody sends thousands
 _NOBODY: Final = np.zeros(0, np.bool_)
 
 
 class _Stream:
-    """Topics of one schema; `numbers`: of the series that each channel is of, where the schema has series."""
+    """Topics of one schema; `numbers`: the series of each channel, if the schema has series."""
 
     def __init__(self, schema: Schema, channels: Sequence[str], numbers: Sequence[int] = ()) -> None:
         self.schema = schema
@@ -49,7 +49,7 @@ class _Stream:
         self.keys = np.zeros(0, k.KEY_TYPE)  # of each record of a batch
         self._slots = np.full(0, -1, k.PLACE_TYPE)
         self._masks = np.zeros(0, k.KEY_TYPE)
-        self.highest = 0  # instrument id that there is room for, of ticks
+        self.highest = 0  # for ticks, there is room for instrument ids up to this one
         self._carried = np.zeros(1, k.KEY_TYPE)  # by instrument id, see `tick_channels`
         words = np.zeros(k.STREAM_WORDS, np.int64)
         words[k.WIDTH], words[k.CHANNELS] = DTYPES[schema].itemsize // 8, 1
@@ -57,11 +57,11 @@ class _Stream:
             words[k.CHANNELS] = len(channels)
         self._words = words
         self.address: int = words.ctypes.data
-        """Of what `k.publish` works in."""
+        """Address of the words that `k.publish` works in."""
         self.make_room(64)
 
     def reserve(self, keys: int) -> None:
-        """Have room for so many of these."""
+        """Make room for this many keys."""
         if keys > len(self._slots):
             self._grow(2 * keys)
 
@@ -72,7 +72,7 @@ class _Stream:
         self._note_addresses()
 
     def reserve_ticks(self, count: int, highest: int) -> None:
-        """Have room for a batch of so many ticks whose instrument ids do not exceed `highest`."""
+        """Make room for a batch of `count` ticks whose instrument ids do not exceed `highest`."""
         if count > len(self.keys):
             self.make_room(2 * count)
         if highest > self.highest:
@@ -81,7 +81,7 @@ class _Stream:
             self._grow(max(len(self._slots), (self.highest + 1) * len(self.channels)))
 
     def make_room(self, count: int) -> None:
-        """Have room for a batch of so many records."""
+        """Make room for a batch of `count` records."""
         self.keys, self._masks = np.zeros(count, k.KEY_TYPE), np.ones(count, k.KEY_TYPE)
         self._note_addresses()
 
@@ -99,16 +99,16 @@ class Publisher:
     """Sends records to subscribers and keeps the recent ones. Not thread-safe.
 
     Args:
-        context: of ZeroMQ.
-        address: to bind.
-        instrument: gives the row of an instrument id; called once a topic.
-        channels: of derived records: by schema and number of the series, the channel.
-        recovery_bytes: bound on the messages kept for recovery, of all topics together.
-        high_water_messages: messages that may wait for one slow subscriber.
-        lossless: wait for slow subscribers instead of dropping.
+        context: the ZeroMQ context.
+        address: the address to bind.
+        instrument: returns the row of an instrument id; called once per topic.
+        channels: channels of derived records, by schema and number of the series.
+        recovery_bytes: bound on the messages kept for recovery, over all topics.
+        high_water_messages: how many messages may wait for one slow subscriber.
+        lossless: whether to wait for slow subscribers instead of dropping messages.
         while_waiting: called every few milliseconds while a lossless publisher waits.
-        guard: is told of subscriptions, and decides who may have them.
-        limits: on what a client may send.
+        guard: learns of subscriptions, and decides who may have them.
+        limits: limits on what a client may send.
         engine: name of the engine, the producer of derived records.
     """
 
@@ -129,12 +129,12 @@ class Publisher:
     ) -> None:
         # Microseconds, not nanoseconds: below 2**53, so that JSON readers of any language keep it exact.
         self.epoch = time.time_ns() // 1000
-        self.stalls = 0  # subscribers given up by a lossless publisher
+        self.stalls = 0  # how often a lossless publisher has given up on subscribers
         self.by_name: dict[str, Topic] = {}
         self._instrument = instrument
         self.engine = engine
         self._guard = guard
-        self._subscriptions = 0  # where nobody guards
+        self._subscriptions = 0  # used if there is no guard
         self._while_waiting = while_waiting
         self._ticks = _Stream(Schema.TICK, TICK_CHANNELS)
         self._derived = {
@@ -152,9 +152,9 @@ class Publisher:
 
         Args:
             ticks: the records.
-            origin: whose stream they are the next part of, so that the store has them; None where it has not.
-            highest: instrument id that none of them exceeds, where that is known.
-            begin: without an origin, with which records of a store their topics will go on.
+            origin: the stored stream that they continue; None if they are in no store.
+            highest: an instrument id that none of them exceeds, if known.
+            begin: without an origin, the stored records with which their topics will continue.
         """
         if not len(ticks):
             return
@@ -166,19 +166,19 @@ class Publisher:
 
     @property
     def memory_of_ticks(self) -> tuple[int, int, int, int]:
-        """Both memories of `message_kernels.publish_at`, and room: up to which instrument id, for how many ticks."""
+        """The two memories of `message_kernels.publish`, and the room: highest instrument id, number of ticks."""
         stream = self._ticks
         return stream.address, self._memory.address, stream.highest, len(stream.keys)
 
     def go_on_with_ticks(self, ticks: Records, origin: Origin, reason: int, publish_ns: int) -> None:
-        """Send what is left of TICK records, where the kernel has stopped for this reason."""
+        """Send the rest of a batch of TICK records, after the kernel has stopped for this reason."""
         batch = self._ticks.address, self._memory.address, origin.number, 0, publish_ns
         self._go_on(reason, self._ticks, ticks, batch, origin, None)
 
     def publish_derived(
         self, schema: Schema, records: Records, origin: Origin | None = None, *, begin: Begin | None = None
     ) -> None:
-        """Send derived records of the series that were announced, made of ticks of this origin; see `publish_ticks`."""
+        """Send derived records of the announced series, made from ticks of this origin; see `publish_ticks`."""
         if not len(records):
             return
         stream = self._derived[schema]
@@ -189,31 +189,31 @@ class Publisher:
 
     @property
     def messages(self) -> int:
-        """Sent so far."""
+        """Messages sent so far."""
         return self._memory.counted(k.MESSAGES)
 
     @property
     def records(self) -> int:
-        """Sent so far."""
+        """Records sent so far."""
         return self._memory.counted(k.RECORDS)
 
     @property
     def published_bytes(self) -> int:
-        """Of headers and records, sent so far."""
+        """Bytes of headers and records sent so far."""
         return self._memory.counted(k.BYTES)
 
     @property
     def kept_bytes(self) -> int:
-        """Of messages that can be sent again."""
+        """Bytes of messages that can be sent again."""
         return self._memory.counted(k.KEPT_BYTES)
 
     def has_channel(self, instrument_id: int, channel: str) -> bool:
-        """Whether there is such a topic of TICK records."""
+        """Whether an instrument has a topic of TICK records in this channel."""
         key = instrument_id * len(self._ticks.channels) + self._ticks.channels.index(channel)
         return key < len(self._ticks.route_of) and bool(self._ticks.route_of[key] >= 0)
 
     def open_book(self, instrument_id: int) -> None:
-        """Have the topic of a book, though it has no record yet."""
+        """Open the topic of a book that has no record yet."""
         key = self._book_key(instrument_id)
         self._ticks.reserve(key + 1)
         topic, info = self._open(self._ticks, key)
@@ -224,7 +224,7 @@ class Publisher:
         return instrument_id * len(channels) + channels.index("book")
 
     def close_book(self, instrument_id: int) -> None:
-        """Take back a topic that `open_book` has opened and that no record came to: its book is one of orders."""
+        """Close a topic that `open_book` opened and that has had no record: its book is a book of orders."""
         key, route_of = self._book_key(instrument_id), self._ticks.route_of
         if key >= len(route_of) or route_of[key] < 0:
             return
@@ -236,7 +236,7 @@ class Publisher:
                     route_of[other] = -1
 
     def read_subscriptions(self, limit: int = SUBSCRIPTIONS_PER_TURN) -> int:
-        """Take note of subscriptions that have come or gone; returns how many have come. Bounded, so never starves."""
+        """Read new and ended subscriptions; returns how many are new. Reads at most `limit`, so ticks never starve."""
         come = 0
         for on in subscriptions(self.socket, self._guard, limit):
             come += on
@@ -245,15 +245,15 @@ class Publisher:
 
     @property
     def subscriptions(self) -> int:
-        """Of all clients together."""
+        """Subscriptions of all clients together."""
         return self._guard.subscriptions if self._guard else self._subscriptions
 
     def close(self, linger_s: float) -> None:
-        """Let go of the socket; what is queued for subscribers has this long to leave when the context is ended."""
+        """Close the socket; what is queued for subscribers has this long to leave when the context is terminated."""
         self.socket.close(int(linger_s * 1000))
 
     def _send(self, stream: _Stream, records: Records, origin: Origin | None, begin: Begin | None) -> None:
-        """Send records, as `k.publish` has it."""
+        """Send records; see `k.publish`."""
         number = origin.number if origin else 0
         batch = stream.address, self._memory.address, number, 0 if begin is None else 1, time.time_ns()
         if reason := self._publish(records, *batch):
@@ -268,9 +268,9 @@ class Publisher:
         origin: Origin | None,
         begin: Begin | None,
     ) -> None:
-        """Give the kernel what it has stopped for, until it has sent all."""
+        """Do what the kernel has stopped for and call it again, until all is sent."""
         state = self._memory.state
-        stalled_s: tuple[int, float] | None = None  # since when the next message waits: how many were sent, the time
+        stalled_s: tuple[int, float] | None = None  # messages sent when the wait began, and its time
         try:
             while reason:
                 key = int(state[k.KEY])
@@ -288,10 +288,10 @@ class Publisher:
                     raise zmq.ZMQError(key)
                 reason = self._publish(records, *batch)
         finally:
-            state[k.STOPPED] = 0  # whatever has failed, the next batch is another
+            state[k.STOPPED] = 0  # whatever failed, the next batch starts afresh
 
     def _carry(self, stream: _Stream, key: int, origin: Origin | None, begin: Begin | None) -> None:
-        """What comes next of a key is of this origin."""
+        """Let a key's next records be of this origin."""
         if stream.route_of[key] < 0:
             self._open(stream, key)
         route = int(stream.route_of[key])
@@ -300,7 +300,7 @@ class Publisher:
         topic.carry(info, route, origin, producer, begin)
 
     def _wait(self, deadline_s: float) -> None:
-        """Wait a little for the subscriber who has no room; after the deadline none is waited for any more."""
+        """Wait a little for a subscriber without room; after the deadline, stop waiting for any subscriber."""
         self._while_waiting()
         time.sleep(0.002)
         if time.monotonic() > deadline_s:
@@ -308,7 +308,7 @@ class Publisher:
             self.socket.set(zmq.XPUB_NODROP, 0)
 
     def _open(self, stream: _Stream, key: int) -> tuple[Topic, TopicInfo]:
-        """The topic of an instrument and channel; a new id of the same symbol, with other scales, continues it."""
+        """The topic of an instrument and channel. A new id of the same symbol, with other scales, continues it."""
         instrument_id, channel = divmod(key, len(stream.channels))
         row = self._instrument(instrument_id)
         name = make_topic(row.venue, row.symbol, stream.channels[channel])
@@ -321,7 +321,7 @@ class Publisher:
 
 
 def warm_up(channels: Mapping[Schema, Mapping[int, str]]) -> None:
-    """Compile the kernels, as they are used for these derived records."""
+    """Compile the kernels for these derived records."""
     fanout.prepared_survey()
     k.prepared()
     for schema, names in channels.items():

@@ -1,11 +1,11 @@
-"""How an engine comes back: the state of one feed made anew from the journal and the ring.
+"""Recovery of an engine: rebuilds the state of one feed from the journal and the ring.
 
-What the writer has not stored yet is still in the feed's ring, since the writer gates it. So stored ticks are folded
-until the ring holds all that comes next; from there on the ring is read, up to where it stands at that moment. Nothing
-of that is published; derived records that were never stored are stored.
+What the writer has not stored yet is still in the feed's ring, since the writer gates the ring. So stored ticks are
+folded until the ring holds all later ones; then the ring is read, up to its position at that moment. None of this is
+published, but derived records that were never stored are stored.
 
-Reading happens in turns of one batch, between which the engine deals with everything else. A single look into a large
-store may take long: the store calls back meanwhile, and the engine may end the look by raising `Stopped` there.
+The past is read in turns of one batch, and between turns the engine does everything else. A single read of a large
+store may take long: meanwhile the store calls back, and the engine may end the read by raising `Stopped` there.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ DRY_S: Final = 1.0
 
 
 Outlet = Callable[[Records], object]
-"""What takes derived records that are to be stored."""
+"""Stores derived records."""
 
 
 class Rebuild:
-    """One feed's past, until it is recovered.
+    """The recovery of one feed's past.
 
     Args:
-        engine: whose feed it is.
+        engine: the engine that the feed belongs to.
         old: the feed as subscribers see it meanwhile.
-        ring: of the feed.
-        label: of the engine, in rings.
+        ring: the feed's ring.
+        label: the engine's name in rings.
         past: what is stored of the feed.
-        stored: how far the engine's rings say that derived records are stored, by schema.
-        outlets: by schema, what takes those that are not.
-        settled: whether all that the engine's rings hold is in the journal, so that one may look there.
+        stored: by schema, how far derived records are stored according to the engine's rings.
+        outlets: by schema, what stores the others.
+        settled: whether all that the engine's rings hold is in the journal, so that the journal can be read.
         mode: how the ring is read afterwards.
-        give_up_s: an engine that finds nothing new for this long goes on with the ring alone, its books stale.
+        give_up_s: an engine that finds nothing new for this long continues with the ring alone, with stale books.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Rebuild:
     ) -> None:
         self.old = old
         self.feed = engine.sketch(old)
-        self.live: Consumer | None = None  # of the feed's ring, once it holds all that is missing
+        self.live: Consumer | None = None  # of the feed's ring, once the ring holds all that is missing
         self.lost = 0
         self._engine = engine
         self._ring = ring
@@ -84,13 +84,13 @@ class Rebuild:
                 self._stored[schema].know(*key, source_seq)
         self._outlets = outlets
         self._settled = settled
-        self._last: dict[tuple[Schema, int], Records] = {}  # by instrument: what subscribers get again
+        self._last: dict[tuple[Schema, int], Records] = {}  # by schema and instrument: what subscribers get again
         self._mode = mode
         self._give_up_s = give_up_s
         self._begun = False
-        self._trouble = ""  # what kept the store from being read, as last logged
+        self._trouble = ""  # why the store could not be read, as last logged
         self._reading: Iterator[Records] | None = None  # what is stored from `_next` on
-        self._ticks = np.zeros(0, TICK)  # read, and not yet folded
+        self._ticks = np.zeros(0, TICK)  # read but not yet folded
         self._next = 0
         self._until = 0
         self._log = structlog.get_logger()
@@ -98,11 +98,11 @@ class Rebuild:
 
     @property
     def finished(self) -> bool:
-        """Whether the feed is where its ring was when it was joined."""
+        """Whether the feed has reached the head that the ring had when the rebuild joined it."""
         return self.live is not None and self.live.position >= self._until
 
     def turn(self) -> bool:
-        """Take one batch. Returns whether there was any; after the last one look at `finished`."""
+        """Take one batch. Returns whether there was one; check `finished` afterwards."""
         if self.live is not None:
             return self._read_live(self.live)
         silent_s = time.monotonic() - self._heard_s
@@ -119,7 +119,7 @@ class Rebuild:
         except Stopped:
             return False
         except StoreError as error:
-            if str(error) != self._trouble:  # once, not each turn
+            if str(error) != self._trouble:  # log once, not each turn
                 self._trouble = str(error)
                 self._log.warning("the store cannot be read", why=self._trouble)
             self._reading = None
@@ -133,11 +133,11 @@ class Rebuild:
         return len(ticks) > 0
 
     def last(self) -> list[tuple[Schema, Records]]:
-        """The last record of each instrument, of the schemas whose last record is what holds."""
+        """The last record of each instrument, for the schemas whose last record is the current state."""
         return [(schema, records) for (schema, _), records in self._last.items()]
 
     def close(self) -> None:
-        """Let go of what it reads."""
+        """Close what is being read."""
         self._reading = None
         if self.live is not None:
             self.live.close()
@@ -145,7 +145,7 @@ class Rebuild:
     # ------------------------------------------------------------------------------------------------ steps
 
     def _begin(self) -> None:
-        """Start from nothing, with the checkpoints that there are. Raises StoreError, Stopped."""
+        """Start afresh from the stored checkpoints. Raises StoreError, Stopped."""
         beginning, stored = self._past.beginning(self._ring.start)
         count = len(beginning.checkpoints)
         self._log.info("restoring", feed=self._past.feed, first_seq=beginning.first_seq, checkpoint_records=count)
@@ -156,8 +156,8 @@ class Rebuild:
         self._engine.announce(mark.instrument for mark in stored if mark.of_books)
         self._last.clear()
         if count:
-            # What is derived from ticks before a checkpoint is stored: the bests that it leads to are published when
-            # the feed is back, and not stored.
+            # Records derived from ticks before a checkpoint are stored already: the best offers that the checkpoint
+            # gives are published when the feed is back, but not stored.
             for schema, records in self._engine.load(self.feed, beginning.checkpoints):
                 self._remember(schema, records)
         if beginning.states:
@@ -167,19 +167,19 @@ class Rebuild:
         self._begun, self._heard_s = True, time.monotonic()
 
     def _read(self) -> Records:
-        """The next batch of what is stored; empty where the writer has not got further. Raises like `_begin`."""
+        """The next batch of stored ticks; empty if the writer has not stored more. Raises like `_begin`."""
         if not len(self._ticks):
             self._reading = self._reading or self._past.ticks(self._next)
             found = next(self._reading, None)
             if found is None:
-                self._reading = None  # look again, later
+                self._reading = None  # look again later
             else:
                 self._ticks = found
         batch, self._ticks = self._ticks[:BATCH_RECORDS], self._ticks[BATCH_RECORDS:]
         return batch
 
     def _may_join(self, *, patient: bool) -> bool:
-        """Whether the ring holds what comes next, and, unless patience is at an end, so safely that it can be read."""
+        """Whether the ring holds the next ticks; while `patient`, with a margin, so that they are not overwritten."""
         if self._next > self._ring.head:
             return False
         capacity = self._ring.capacity_records
@@ -196,7 +196,7 @@ class Rebuild:
     def _read_live(self, live: Consumer) -> bool:
         ticks = live.read(min(BATCH_RECORDS, max(0, self._until - live.position)))
         if live.lost != self.lost:
-            # Overtaken all the same: once more, from the beginning.
+            # Overtaken nonetheless: start again from the beginning.
             live.close()
             self.live = None
             self._begun, self._heard_s = False, time.monotonic()
@@ -205,7 +205,7 @@ class Rebuild:
         return len(ticks) > 0
 
     def _fold(self, ticks: Records) -> None:
-        """Take in ticks; a hole between them, where the journal is damaged, makes the books stale."""
+        """Fold ticks; a hole between them, where the journal is damaged, makes the books stale."""
         seqs = ticks["seq"].astype(np.int64)
         cuts = [0, *(np.flatnonzero(np.diff(seqs) != 1) + 1).tolist(), len(ticks)]
         for start, stop in pairwise(cuts):

@@ -1,9 +1,9 @@
-"""Where the store has what memory has forgotten of a topic.
+"""Where the store has the records of a topic that memory has forgotten.
 
-A topic mostly carries a producer's stream as it is, less the records that are not for it. Of such a stretch a few
-marks are kept, "topic sequence this, seq that": what lies between two of them can be read from the store again.
-Whatever else is published, a GAP after an overrun or the snapshots after a rebuild, is in no stretch: forgotten, it
-is gone.
+A topic mostly carries a producer's stream unchanged, minus the records that belong to other topics. For such a stretch
+a few marks are kept, pairs of a topic sequence and a seq: the records between two marks can be read from the store
+again. Anything else that is published, such as a GAP after an overrun or the snapshots after a rebuild, belongs to no
+stretch: once forgotten, it is gone.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Final, NamedTuple
 from tickplant.wire import TopicInfo
 
 STRIDE_RECORDS: Final = 1 << 16
-"""Marks are this far apart in the producer's stream, so that little has to be read for a record between two."""
+"""Marks are this far apart in the producer's stream, so that little must be read for a record between two marks."""
 
 MARKS: Final = 256
-"""Of one stretch. Beyond it every other one of the older half goes: the longer ago, the wider apart."""
+"""Marks per stretch. Beyond that, every other mark of the older half is dropped: older marks are farther apart."""
 
 STRETCHES: Final = 8
-"""Of one topic; beyond it the oldest goes."""
+"""Stretches per topic. Beyond that, the oldest is dropped."""
 
 _numbers = count(1)
 
 
 class Origin:
-    """A feed's stream for as long as it is published without a hole; `number` is its own, from 1 on."""
+    """A feed's stream for as long as it is published without a hole; `number` is unique, from 1 on."""
 
     __slots__ = ("feed", "number")
 
@@ -39,10 +39,10 @@ class Origin:
 
 
 class Source(NamedTuple):
-    """What a topic carries for a while: the records of one instrument from one origin."""
+    """The source of a topic's records for a while: one instrument from one origin."""
 
     info: TopicInfo
-    producer: str  # whose seqs the records have: the feed, or the engine
+    producer: str  # the producer that numbers the records: the feed or the engine
 
 
 class Interval(NamedTuple):
@@ -56,7 +56,7 @@ class Interval(NamedTuple):
 
 
 class _Stretch:
-    """Marks, oldest first; the last one is the end and moves until the next is due."""
+    """Marks, oldest first; the last one is the end, and moves until the next mark is due."""
 
     def __init__(self, source: Source, first: int, first_seq: int) -> None:
         self.source = source
@@ -64,7 +64,7 @@ class _Stretch:
         self.seqs = array("q", (first_seq,))  # of the producer
 
     def extend(self, last: int, last_seq: int) -> int:
-        """It goes on up to there. Returns the seq of the mark before that."""
+        """Extend the stretch to there. Returns the seq of the last fixed mark."""
         sequences, seqs = self.sequences, self.seqs
         if len(seqs) > 1 and last_seq - seqs[-2] < STRIDE_RECORDS:
             sequences[-1], seqs[-1] = last, last_seq
@@ -78,7 +78,7 @@ class _Stretch:
 
 
 class Past:
-    """What was forgotten of one topic."""
+    """The forgotten records of one topic."""
 
     __slots__ = ("_stretches",)
 
@@ -86,20 +86,20 @@ class Past:
         self._stretches: deque[_Stretch] = deque(maxlen=STRETCHES)
 
     def begin(self, source: Source, first: int, first_seq: int) -> None:
-        """What is forgotten next begins a stretch: its first topic sequence, and its seq there."""
+        """Begin a stretch with what is forgotten next: its first topic sequence, and the seq there."""
         self._stretches.append(_Stretch(source, first, first_seq))
 
     def extend(self, last: int, last_seq: int) -> int:
-        """The stretch goes on up to there. Returns the seq of its last mark that stays; the end moves."""
+        """Extend the last stretch to there. Returns the seq of its last fixed mark; the end still moves."""
         return self._stretches[-1].extend(last, last_seq)
 
     def settle(self, last: int, last_seq: int) -> None:
-        """The end of the last stretch, if there is one, has moved there without a mark."""
+        """Move the end of the last stretch, if there is one, without adding a mark."""
         if self._stretches:
             self._stretches[-1].sequences[-1], self._stretches[-1].seqs[-1] = last, last_seq
 
     def interval(self, sequence: int) -> Interval | None:
-        """What holds this topic sequence; None where the store does not."""
+        """The interval that contains this topic sequence; None if the store does not have it."""
         for stretch in self._stretches:
             sequences, seqs = stretch.sequences, stretch.seqs
             if sequences[0] <= sequence <= sequences[-1]:
@@ -108,7 +108,7 @@ class Past:
         return None
 
     def following(self, sequence: int, oldest: int) -> int:
-        """The first available topic sequence from this one on; `oldest` is the first that is remembered."""
+        """The first available topic sequence from this one on; `oldest` is the first one still kept in memory."""
         for stretch in self._stretches:
             if sequence <= stretch.sequences[-1]:
                 return max(sequence, stretch.sequences[0])

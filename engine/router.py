@@ -1,9 +1,9 @@
-"""The ROUTER side of an engine: snapshots, missed ranges and the list of topics.
+"""The ROUTER side of an engine: serves snapshots, missed ranges and the list of topics.
 
-Served by the publisher's thread between two batches, so a snapshot is exactly what the messages so far add up to. The
-requests are in `wire`. Nobody can starve the stream: a turn answers a bounded number of requests, a reply is
-bounded in bytes, a requester who does not read its replies loses them, and what must be read from the store is left
-to another process (`history_line.py`).
+The publisher's thread serves requests between two batches, so a snapshot is exactly the sum of all messages so far.
+Requests are defined in `wire`. No client can starve the stream: a turn answers a bounded number of requests, replies
+are bounded in bytes, a requester that does not read its replies loses them, and reading from the store is left to
+another process (`history_line.py`).
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ Records = NDArray[np.void]
 
 REQUESTS_PER_TURN: Final = 16
 REPLY_BYTES: Final = 1 << 20
-"""A range is cut when it reaches this size."""
+"""The reply to a range is cut when it reaches this size."""
 
 
 class Router:
     """Answers subscribers' requests from what the publisher keeps and from the engine's books. Not thread-safe.
 
     Args:
-        context: of ZeroMQ.
-        address: to bind.
-        publisher: whose topics these are.
-        books: by channel, what gives the snapshot of an instrument's book, TICK records; see `Engine.book`.
-        history: the line to who reads the store, for what the publisher keeps no longer; without it that is gone.
+        context: the ZeroMQ context.
+        address: the address to bind.
+        publisher: the publisher of the topics.
+        books: by channel, what returns the snapshot of an instrument's book as TICK records; see `Engine.book`.
+        history: the line to the history service, for records that the publisher no longer keeps; None: they are gone.
         shared: whether several feeds record a symbol of a venue, so that no seq says where its topics begin.
-        guard: is told of requests, and decides whether there is room for a reply.
-        limits: on what a client may send.
+        guard: learns of requests, and decides whether there is room for a reply.
+        limits: limits on what a client may send.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Router:
         return taken == limit
 
     def pass_on_history(self) -> None:
-        """Pass on what has come from the history service."""
+        """Pass on replies from the history service."""
         if self._history is None:
             return
         for envelope, frames in self._history.receive():
@@ -111,7 +111,7 @@ class Router:
             self._send(envelope, frames)
 
     def close(self, linger_s: float) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self.socket.close(int(linger_s * 1000))
 
     def _send(self, envelope: Envelope, frames: list[bytes]) -> None:
@@ -119,7 +119,7 @@ class Router:
         self.unread += not answer(self.socket, self._guard, envelope, frames)
 
     def _answer(self, envelope: Envelope, frame: bytes) -> tuple[Reply, list[bytes]] | None:
-        """None where the answer comes later."""
+        """Answer one request; None if the answer comes later."""
         request = decode_request(frame)
         publisher = self._publisher
         if isinstance(request, GetTopics):
@@ -155,7 +155,7 @@ class Router:
         return self._gone(request, topic, topic.oldest), []
 
     def _following(self, request: GetRange, topic: Topic, until: int) -> Gone:
-        """Reply that what is available goes on behind a topic sequence."""
+        """Reply that available records continue after a topic sequence."""
         return self._gone(request, topic, topic.past.following(max(until, request.first + 1), topic.oldest))
 
     def _gone(self, request: GetRange, topic: Topic, oldest: int) -> Gone:
@@ -178,7 +178,7 @@ class Router:
         return reply, [records.tobytes()]
 
     def _orders_of(self, book: str) -> Topic | None:
-        """The topic of the orders that the levels asked for are derived from: a book of orders has no other topic."""
+        """The topic of the orders from which the requested levels are derived: a book of orders has no other topic."""
         base, _, channel = book.rpartition(".")
         return self._publisher.by_name.get(f"{base}.orders") if channel == "book" else None
 

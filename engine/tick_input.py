@@ -1,4 +1,4 @@
-"""What an engine reads: one ring of ticks, or while it comes back, first what is stored of them."""
+"""An input of an engine: one ring of ticks, preceded by its stored ticks while the engine recovers."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ Records = NDArray[np.void]
 
 
 class Input:
-    """One ring of ticks and what is derived from it."""
+    """One ring of ticks and the feed derived from it."""
 
     def __init__(self, ref: RingRef, ring: Ring, feed: Feed) -> None:
         self.ref = ref
         self.ring = ring
         self.feed = feed
         self.rebuild: Rebuild | None = None  # while earlier ticks are recovered
-        self.lost = 0  # by a predecessor of the same label: it has accounted for it
+        self.lost = 0  # includes what a predecessor with the same label lost and accounted for
         self.until: int | None = None  # position at which to stop
-        self.consumer: Consumer | None = None  # of the ring itself
-        self._most_behind = 0  # of those before it
-        self._taken = 0  # since it was attached
-        self._began = (0, 0)  # position and records lost when it was
+        self.consumer: Consumer | None = None  # reads the ring, once attached
+        self._most_behind = 0  # of earlier consumers
+        self._taken = 0  # records read since `attach`
+        self._began = (0, 0)  # position and records lost at `attach`
 
     @property
     def reading(self) -> Consumer | None:
-        """What is read now."""
+        """The consumer that is read now."""
         return self.rebuild.live if self.rebuild else self.consumer
 
     @property
     def most_behind(self) -> int:
-        """Records that were not read yet, at most, when the ring came to be read."""
+        """The highest number of unread records found when the ring was read."""
         return max(self._most_behind, self.consumer.most_behind if self.consumer else 0)
 
     def attach(self, consumer: Consumer, lost: int) -> None:
-        """Read the ring itself."""
+        """Read the ring directly from now on."""
         self.consumer, self.lost, self.rebuild = consumer, lost, None
         self._taken, self._began = 0, (consumer.position, consumer.lost)
 
     def read(self, consumer: Consumer) -> Records:
-        """The next batch of the ring."""
+        """The ring's next batch."""
         ticks = consumer.read(BATCH_RECORDS)
         self._taken += len(ticks)
         return ticks
 
     def account(self, engine: str) -> Account | None:
-        """What must add up, while the ring itself is read."""
+        """The balance of published, read and lost records; None unless the ring itself is read."""
         consumer = self.consumer
         if consumer is None or self.rebuild:
             return None

@@ -1,4 +1,4 @@
-"""Answers that Litestar does not make: bytes as they come, bounded in time; and the shapes that OpenAPI shows."""
+"""Responses that Litestar does not provide: bodies streamed within time limits; and the schemas shown by OpenAPI."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from litestar import Response
 
 
 class Raw(Response[Any]):
-    """An answer that is an ASGI application of its own."""
+    """A response that is an ASGI application of its own."""
 
     def __init__(self, application: Any) -> None:
         super().__init__(None)
         self._application = application
 
     def to_asgi_response(self, *_: Any, **__: Any) -> Any:
-        """The application."""
+        """Return the application."""
         return self._application
 
 
 class Streamed:
-    """An answer whose body comes in parts. A client that takes nothing for `stalled_s` is cut off.
+    """A response whose body comes in parts. A client that takes nothing for `stalled_s` is disconnected.
 
     Args:
-        parts: of the body; closed in any case.
-        media_type: of the body.
+        parts: parts of the body; closed in any case.
+        media_type: media type of the body.
         stalled_s: how long one part may wait for the client.
-        headers: further ones.
-        status: of HTTP.
+        headers: further headers.
+        status: HTTP status.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Streamed:
         self._headers = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Send it."""
+        """Send the response."""
         try:
             await while_connected(receive, self._send(scope, send))
         finally:
@@ -70,7 +70,7 @@ class Streamed:
 
 
 async def while_connected(receive: Any, sending: Coroutine[Any, Any, None]) -> None:
-    """Send, but no longer than the client is there."""
+    """Send for as long as the client is connected."""
     gone, done = asyncio.ensure_future(_disconnected(receive)), asyncio.ensure_future(sending)
     try:
         await asyncio.wait([gone, done], return_when=asyncio.FIRST_COMPLETED)
@@ -89,7 +89,7 @@ async def _disconnected(receive: Any) -> None:
 
 
 def abort(scope: Any) -> None:
-    """Cut a connection off, with all that it has not taken."""
+    """Close a connection at once, discarding what the client has not taken."""
     cut = scope.get("state", {}).get("abort")
     if cut is not None:
         cut()

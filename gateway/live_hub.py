@@ -1,4 +1,4 @@
-"""What is live: the engines, and the streams that clients have of them."""
+"""The live side of a gateway: the engines, and the clients' streams from them."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from tickplant.runtime.standstill import Standstill
 from tickplant.wire import GetSnapshot, Refused, Reply, Snapshot, TopicInfo, make_topic
 
 LIST_S: Final = 1.0
-"""How long a list of topics is new enough for a new stream."""
+"""How old a list of topics may be for a new stream."""
 
 SWEEP_S: Final = 1.0
 
 OnSnapshot = Callable[[Event | None], None]
-"""Takes the state of a topic; None where the engine has no such topic."""
+"""Takes the state of a topic; None if the engine has no such topic."""
 
 _NOTHING: Final = Event("records", "", 0, 0, 0, b"")
 
 
 class LiveHub:
-    """All engines of a plant. For the loop's thread."""
+    """All engines of a plant. Only for the event loop's thread."""
 
     def __init__(self, engines: list[tuple[str, str]]) -> None:
-        """Connect to engines: addresses of their PUB and ROUTER sockets. Raises SubscribeError."""
+        """Connect to engines, given the addresses of their PUB and ROUTER sockets. Raises SubscribeError."""
         self.streams: dict[tuple[tuple[str, ...], int], SharedStream] = {}
         self.deliveries = Deliveries()
         self.now_s = asyncio.get_running_loop().time
         self._sweeping: asyncio.TimerHandle | None = None  # while there are streams
         self._standstill = Standstill(2 * SWEEP_S)
-        self._grown: dict[str, tuple[int, float]] = {}  # by topic: how far it was, and when that was seen
-        self._unsent: dict[str, list[OnSnapshot]] = {}  # by topic: who waits for a snapshot that is not asked for yet
+        self._grown: dict[str, tuple[int, float]] = {}  # by topic: its next sequence, and when that was first seen
+        self._unsent: dict[str, list[OnSnapshot]] = {}  # by topic: who waits for a snapshot not yet requested
         self._listed_s = float("-inf")
         self._listing: asyncio.Task[None] | None = None
         self.links = [EngineLink(publish, requests, self) for publish, requests in engines]
 
     def close(self) -> None:
-        """Let go of the engines."""
+        """Disconnect from the engines."""
         self.end_streams()
         if self._sweeping:
             self._sweeping.cancel()
@@ -53,7 +53,7 @@ class LiveHub:
             link.close()
 
     def end_streams(self) -> None:
-        """Have the clients of all streams leave."""
+        """End all streams and disconnect their clients."""
         for stream in list(self.streams.values()):
             for member in list(stream.members):
                 member.end()
@@ -62,21 +62,21 @@ class LiveHub:
     # ------------------------------------------------------------------------------------------------ questions
 
     async def topics(self) -> list[tuple[TopicInfo, int]]:
-        """Topics with the epoch of their engine, of the engines that answer."""
+        """Topics of the engines that answer, each with its engine's epoch."""
         await self.look()
         return self.listed
 
     @property
     def listed(self) -> list[tuple[TopicInfo, int]]:
-        """The same as last listed."""
+        """Topics and epochs as last listed."""
         return [(info, link.epoch) for link in self.links for info in link.infos.values()]
 
     def age_s(self, topic: str, now_s: float) -> float:
-        """How long ago a topic was first seen where it stands."""
+        """How long ago a topic was first seen at its current sequence."""
         return now_s - self._grown.get(topic, (0, now_s))[1]
 
     async def look(self) -> None:
-        """Have lists of topics that are no older than LIST_S."""
+        """Refresh the lists of topics if they are older than LIST_S."""
         now_s = asyncio.get_running_loop().time()
         if now_s - self._listed_s < LIST_S:
             return
@@ -99,7 +99,7 @@ class LiveHub:
                 raise one
 
     async def book(self, venue: str, symbol: str, *, orders: bool) -> tuple[Book, int, int]:
-        """The book as it is now, with its topic sequence and epoch. Raises SubscribeError, ValueError."""
+        """The current book, with its topic sequence and epoch. Raises SubscribeError, ValueError."""
         topic = make_topic(venue, symbol, "orders" if orders else "book")
         refused = ""
         for link in self.links:
@@ -116,7 +116,7 @@ class LiveHub:
     # ------------------------------------------------------------------------------------------------ streams
 
     async def open(self, topics: tuple[str, ...], conflate_ms: int) -> SharedStream:
-        """The stream of these topics; `release` it where a client goes."""
+        """The stream of these topics; `release` it when a client leaves."""
         key = tuple(sorted(set(topics))), conflate_ms
         stream = self.streams.get(key)
         if stream is None:
@@ -130,12 +130,12 @@ class LiveHub:
                         stream.add_topic(link, name, follower.position)
             self._listed_s = float("-inf")
             if self._sweeping is None:
-                self._standstill.look()  # nobody has swept for a while
+                self._standstill.look()  # there was no sweep for a while
                 self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
         stream.opening += 1
         try:
             await self.look()
-        except BaseException:  # the client has gone meanwhile, or no engine answers
+        except BaseException:  # the client has left meanwhile, or no engine answers
             stream.opening -= 1
             self.release(stream)
             raise
@@ -143,7 +143,7 @@ class LiveHub:
         return stream
 
     def release(self, stream: SharedStream) -> None:
-        """A client has left a stream: without members it ends."""
+        """A client has left a stream: a stream without members ends."""
         key = stream.topics, stream.conflate_ms
         if stream.members or stream.opening or self.streams.get(key) is not stream:
             return
@@ -153,7 +153,7 @@ class LiveHub:
             link.want_no_more(stream.prefixes)
 
     def _sweep(self) -> None:
-        """Look after clients that take nothing, or hear nothing."""
+        """Handle clients that take nothing, or that hear nothing."""
         self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep) if self.streams else None
         stood_s = self._standstill.look()
         for stream in list(self.streams.values()):
@@ -161,7 +161,7 @@ class LiveHub:
                 member.sweep(self.now_s(), stood_s)
 
     def snapshot(self, link: EngineLink, topic: str, answered: OnSnapshot) -> None:
-        """Have the state of a topic, asked for from now on: one request serves all who ask before it is sent."""
+        """Request the state of a topic as of now or later: one request serves all who ask before it is sent."""
         waiting = self._unsent.get(topic)
         if waiting is not None:
             waiting.append(answered)
@@ -177,7 +177,7 @@ class LiveHub:
                 event: Event | None = snapshot_event(reply, frames)
             elif isinstance(reply, Refused):
                 event = None
-            else:  # no answer: the engine is being replaced, say
+            else:  # no answer, for example because the engine is being replaced
                 link.snapshot(topic, on_reply, lambda: None)
                 return
             for one in waiting:
@@ -188,17 +188,17 @@ class LiveHub:
     # ------------------------------------------------------------------------------------------------ what engines say
 
     def wanted(self, topic: str) -> bool:
-        """Whether any stream has this topic."""
+        """Whether any stream wants this topic."""
         return any(stream.wants(topic) for stream in self.streams.values())
 
     def on_topic(self, link: EngineLink, topic: str, position: Position) -> None:
-        """A topic is followed from here on."""
+        """A topic is followed from this position on."""
         for stream in self.streams.values():
             if stream.wants(topic):
                 stream.add_topic(link, topic, position)
 
     def on_message(self, link: EngineLink, message: Message) -> None:
-        """The next message of a topic: one event, for all streams."""
+        """Handle the next message of a topic: one event serves all streams."""
         self.deliveries.see(message)
         event = None
         for stream in list(self.streams.values()):

@@ -1,8 +1,8 @@
-"""One client of a stream: its bounded queue, how it joins a topic, and what becomes of it where it is slow.
+"""One client of a stream: its bounded queue, how it joins a topic, and what happens if it is slow.
 
-A topic is *joined* where what the client has, or has not, must first be made up: with a snapshot, or with the records
-since its cursor. Live events of that topic wait meanwhile, and no event has a cursor, which would speak for all topics.
-A client whose queue is full *loses* what comes, of all topics, until it has caught up; then it gets a gap of each.
+A client *joins* a topic by first catching up: with a snapshot, or with the records since its cursor. Meanwhile live
+events of that topic wait, and no event carries a cursor, since a cursor covers all topics. A client whose queue is full
+*loses* new events of all topics until it has caught up; then it gets a gap for each topic.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:  # which holds the members
     from tickplant.gateway.shared_stream import SharedStream
 
 CATCH_UP_RECORDS: Final = 1 << 17
-"""Of one topic; a client that was away for longer begins anew."""
+"""Per topic; a client that was away for longer begins anew."""
 
 HEARTBEAT_S: Final = 15.0
 
 WRITE_BYTES: Final = 1 << 16
-"""Of one write, or a little more: as much as a transport takes before it asks to wait."""
+"""Approximate size of one write: as much as a transport takes before it applies back-pressure."""
 
 
 class _Join:
-    """A topic on its way.
+    """A topic that is being joined.
 
     Attributes:
-        at: the next record that the client is to have; what is before it is given, or was said to be lost.
-        begun: no more is to come before the live events from `at` on.
-        held: live events that wait for that.
+        at: the next record for the client; earlier records were given, or reported as lost.
+        begun: whether the live events from `at` on come next.
+        held: live events that wait until then.
     """
 
     __slots__ = ("at", "begun", "held")
@@ -52,17 +52,17 @@ class _Join:
 
     @property
     def weight(self) -> int:
-        """Bytes that wait."""
+        """Bytes of the held events."""
         return sum(len(event.data) for event, _ in self.held)
 
 
 class Member:
-    """A client. The stream offers it events; its connection takes them as bytes.
+    """A client. The stream offers events; the client's connection takes them as bytes.
 
     Attributes:
-        dropped: events that were lost to it because it was slow.
-        closed: set where the stream has ended, so that the connection is to end.
-        stalled: it was cut off.
+        dropped: how many events the client lost because it was slow.
+        closed: set when the stream has ended, so that the connection should end.
+        stalled: whether the client was disconnected because it took nothing.
     """
 
     def __init__(
@@ -76,24 +76,24 @@ class Member:
         stalled_s: float = 30.0,
         cut: Callable[[], object] = lambda: None,
     ) -> None:
-        """`cut`: what ends the connection of a client that takes nothing for `stalled_s`."""
+        """`cut`: ends the connection of a client that takes nothing for `stalled_s`."""
         self.stream = stream
         self.stalled = False
         self._stalled_s = stalled_s
         self._cut = cut
-        self._taken_s = float("inf")  # when the client was given something that it has not taken yet
+        self._taken_s = float("inf")  # when the client was given what it has not taken yet; inf: it has taken all
         self._put_s = stream.hub.now_s()
         self.dropped = 0
         self.closed = False
         self._websocket = websocket
         self._limit = queue_bytes
         self._snapshot = snapshot
-        self._queue: deque[tuple[bytes, int]] = deque()  # with the bytes that count
-        self._queued = 0  # of them all, those of held events included; a snapshot counts nothing, or it could never go
+        self._queue: deque[tuple[bytes, int]] = deque()  # each with its bytes that count towards the limit
+        self._queued = 0  # their sum, with held events; snapshots do not count, or large ones could never be sent
         self._ready = asyncio.Event()
         self._joins: dict[str, _Join] = {}
-        self._lost: dict[str, Position] = {}  # by topic: the first record that was lost
-        self._whole = False  # the client has joined what there was when it came, or is about to
+        self._lost: dict[str, Position] = {}  # by topic: the first lost record
+        self._whole = False  # whether all topics that existed when the client came are joined or being joined
         for topic in list(stream.positions):
             self.join(topic, cursor=cursor)
         stream.members.add(self)
@@ -103,7 +103,7 @@ class Member:
     # ------------------------------------------------------------------------------------------------ events
 
     def offer(self, event: Event, cursor: str, message: Message | None) -> None:
-        """The next event of a topic; `message` is what it is made of, where that can be cut."""
+        """Offer the next event of a topic; `message` is what the event was made from, if it can be cut."""
         if self._lost or self._queued > self._limit:
             self._lose(event)
             return
@@ -120,7 +120,7 @@ class Member:
         self._put(event, cursor)
 
     def give_bare(self, event: Event) -> None:
-        """An event beside the order of a topic: a gap or a snapshot."""
+        """Give an event outside a topic's order: a gap or a snapshot."""
         self._put(event, "")
 
     def end(self) -> None:
@@ -135,7 +135,7 @@ class Member:
         self.end()
 
     async def take(self) -> list[bytes]:
-        """What is to be sent next; nothing where the stream has ended. Call `sent` when that is done."""
+        """What to send next; empty if the stream has ended. Call `sent` when that is done."""
         while True:
             if self._lost and self._queued <= self._limit // 2:
                 self._mend()
@@ -154,13 +154,13 @@ class Member:
         return taken
 
     def sent(self) -> None:
-        """The client has taken what was given last."""
+        """Note that the client has taken what it was given last."""
         self._taken_s = float("inf")
 
     def sweep(self, now_s: float, stood_s: float) -> None:
-        """Once a second: cut a client off that takes nothing, and let one that hears nothing know that all is well.
+        """Once a second: disconnect a client that takes nothing, and send a heartbeat to one that hears nothing.
 
-        What the gateway itself has stood still since the last call does not count against the client.
+        Time during which the gateway itself stood still since the last call does not count against the client.
         """
         self._taken_s = excused(self._taken_s, stood_s, now_s)
         if now_s - self._taken_s > self._stalled_s:
@@ -172,7 +172,7 @@ class Member:
 
     @property
     def cursor(self) -> str:
-        """That of now; empty where none may be given."""
+        """The current cursor; empty while none may be given."""
         return self.stream.positions.text if self._whole and not (self._joins or self._lost) else ""
 
     def _put(self, event: Event, cursor: str) -> None:
@@ -188,14 +188,14 @@ class Member:
     # ------------------------------------------------------------------------------------------------ joining
 
     def join(self, topic: str, *, cursor: Cursor | None = None, fresh: bool = False) -> None:
-        """Bring the client to where the stream is in a topic; `fresh`: nothing was before."""
+        """Bring the client to the stream's position in a topic; `fresh`: the topic has just begun."""
         if topic in self._lost:
-            return  # that comes when the client has caught up
+            return  # the topic is joined when the client has caught up
         former = self._joins.pop(topic, None)
         epoch, seq = here = self.stream.positions[topic]
         if former:
             self._queued -= former.weight
-            if former.at < here and not former.begun:  # what was under way will not come
+            if former.at < here and not former.begun:  # what was pending will not come
                 lost = seq - former.at[1] if former.at[0] == epoch else None
                 self.give_bare(gap_event(topic, *former.at, lost, "engine"))
         since = cursor.of(topic, epoch) if cursor else None
@@ -206,7 +206,7 @@ class Member:
             join.at = since
             self._catch_up(topic, join, here)
             return
-        if since and 0 < since[1] - seq <= CATCH_UP_RECORDS:  # of a stream that was not conflated
+        if since and 0 < since[1] - seq <= CATCH_UP_RECORDS:  # a cursor of a stream that was not conflated
             self._go_on(topic, join, since)
             return
         if cursor:
@@ -215,7 +215,7 @@ class Member:
         self._ask_for_snapshot(topic, join, here)
 
     def _ask_for_snapshot(self, topic: str, join: _Join, here: Position) -> None:
-        """Begin with the state of a topic where it has one, else from here on."""
+        """Begin with the state of a topic if it has one, else from here on."""
         if not (self._snapshot and here[1] and split_topic(topic)[2] in SNAPSHOT_CHANNELS):
             self._go_on(topic, join, here)
             return
@@ -223,7 +223,7 @@ class Member:
         def answered(event: Event | None) -> None:
             if self._joins.get(topic) is not join:
                 return
-            if event is None:  # the engine does not know the topic any more: its successor will begin it
+            if event is None:  # the engine no longer knows the topic: its successor will begin it
                 self._go_on(topic, join, (0, 0))
                 return
             self.give_bare(event)
@@ -232,7 +232,7 @@ class Member:
         self.stream.hub.snapshot(self.stream.links[topic], topic, answered)
 
     def _catch_up(self, topic: str, join: _Join, until: Position) -> None:
-        """Have the records that the client lacks fetched, and given before all that is live."""
+        """Fetch the records that the client lacks, and give them before all live events."""
         link = self.stream.links[topic]
         follower = Follower(topic, snapshot=False, recover=True, since=join.at, across_lives=False)
         known = link.infos.get(topic)
@@ -265,12 +265,12 @@ class Member:
             else:
                 self._go_on(topic, join, until)
 
-        # A follower asks for what it lacks when it hears for the second time that the topic is so far.
+        # A follower requests what it lacks when it is told a second time that the topic is this far.
         follower.on_progress(epoch, info)
         give(follower, follower.on_progress(epoch, info))
 
     def _go_on(self, topic: str, join: _Join, start: Position) -> None:
-        """The client has all before `start`: give what has waited from there on."""
+        """The client has everything before `start`: give the held events from there on."""
         join.at, join.begun = start, True
         held, join.held = join.held, []
         for event, message in held:
@@ -279,13 +279,13 @@ class Member:
                 self._begin(event, message, start)
             else:
                 self._put(event, "")
-        # Where the stream is there already, the client is as all others.
+        # If the stream is already at `start`, the client needs no join any more.
         if self._joins.get(topic) is join and self.stream.positions[topic] >= start:
             del self._joins[topic]
         self._settle()
 
     def _begin(self, event: Event, message: Message | None, start: Position) -> None:
-        """An event that may lie before the beginning, in part or as a whole."""
+        """Give an event that may lie before `start`, in part or as a whole."""
         if (event.epoch, event.end_seq) <= start:
             return
         if (event.epoch, event.first_seq) < start and event.epoch == start[0] and message is not None:
@@ -295,7 +295,7 @@ class Member:
         self._settle()
 
     def _settle(self) -> None:
-        """Where all topics are joined, the client has a cursor again."""
+        """Give the client a cursor again once all topics are joined."""
         cursor = self.cursor
         if cursor and not self._websocket:
             self._append(sse_id(cursor) + b"\n", 0)
@@ -304,7 +304,7 @@ class Member:
 
     def _lose(self, event: Event) -> None:
         self.dropped += 1
-        self._ready.set()  # it may be that nothing is queued that would wake the client
+        self._ready.set()  # perhaps nothing is queued that would wake the client
         topic = event.topic
         if topic in self._lost:
             return
@@ -314,13 +314,13 @@ class Member:
             self._queued -= join.weight
 
     def _mend(self) -> None:
-        """The client has caught up: say what is missing, and go on from now."""
+        """The client has caught up: report what is missing, and continue from now."""
         lost, self._lost = self._lost, {}
-        self._whole = False  # no cursor before all of it is said
+        self._whole = False  # no cursor before all gaps are reported
         for topic, since in lost.items():
             epoch, seq = here = self.stream.positions[topic]
             self._joins[topic] = join = _Join(here)
-            if since[0] == epoch and since[1] >= seq:  # a snapshot, say, had all that was not given
+            if since[0] == epoch and since[1] >= seq:  # for example, a snapshot contained all that was lost
                 self._go_on(topic, join, since)
                 continue
             self.give_bare(gap_event(topic, *since, seq - since[1] if since[0] == epoch else None, "slow"))

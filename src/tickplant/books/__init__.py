@@ -1,1 +1,1 @@
-"""Order books: kernels, references, fold."""
+"""Order books: kernels, plain references, and the fold."""

@@ -1,8 +1,8 @@
-"""Samples of books: the best levels of a book as it stood before a tick of a batch.
+"""Samples of books: the best levels of a book as they were before a tick of a batch.
 
-A batch is folded from one sample to the next inside one kernel, so that a sample cuts no batch. A symbol whose book is
-by level in one part of the stream and of orders in another is sampled by both kernels, levels first; the rule that
-chooses between the two is that of `market_books`.
+One kernel folds a batch from sample to sample, so samples do not cut batches. A symbol whose book is by level in one
+part of the stream and of orders in another is sampled by both kernels, levels first; the rule of `market_books` chooses
+between the two.
 """
 
 from __future__ import annotations
@@ -40,64 +40,64 @@ Integers = NDArray[np.int64]
 
 SAMPLE: Final = np.dtype(
     [
-        ("since", "<i8"),  # the book is that of each instant between this time and `ts_recv`
-        ("ts_recv", "<i8"),  # of the tick before which the book stood so
+        ("since", "<i8"),  # the book was the same at every instant between this time and `ts_recv`
+        ("ts_recv", "<i8"),  # of the tick before which the sample is taken
         ("source_seq", "<u8"),
-        ("before", "<i8"),  # its place in the batch
-        ("depth", "<i8"),  # levels a side that are wanted
-        ("begin", "<i8"),  # of its levels: the bids, then the asks
+        ("before", "<i8"),  # index of that tick in the batch
+        ("depth", "<i8"),  # wanted levels per side
+        ("begin", "<i8"),  # first row of its levels: bids, then asks
         ("bids", "<i8"),
         ("asks", "<i8"),
-        ("seq", "<u8"),  # of the last record that the book took in
+        ("seq", "<u8"),  # of the last record applied to the book
         ("instrument", "<u4"),
-        ("slot", "<i4"),  # of the line, see `derive.sample_kernels`
-        ("followers", "<i4"),  # the first one of the line, and how many there are
+        ("slot", "<i4"),  # slot of the line, see `derive.sample_kernels`
+        ("followers", "<i4"),  # the line's first follower, and how many there are
         ("followed", "<i4"),
-        ("queued", "u1"),  # whether the rows of followers are there: in a book of orders that is known
-        ("described", "u1"),  # whether any record has said something of the book
+        ("queued", "u1"),  # whether followers' rows are present: only in a known book of orders
+        ("described", "u1"),  # whether any record has described the book
         ("live", "u1"),  # whether it was in sync
-        ("known", "u1"),  # whether it was in sync, and no atomic event under way
+        ("known", "u1"),  # whether it was in sync, and not inside an atomic event
     ],
     align=True,
 )
-"""A book before a tick. Levels are rows of price, size and number of orders, -1 in a book by level. Behind them each
-follower has two rows, bid and ask: the price that it follows, and size and number of the orders ahead."""
+"""A book before a tick. Levels are rows of price, size and number of orders (-1 in a book by level). After them, each
+follower has two rows, bid and ask: the price that it follows, and the size and number of the orders ahead."""
 
 FOLLOWER: Final = np.dtype(
     [
         ("every_ns", "<i8"),  # how often the book is sampled for it
         ("cycle_ns", "<i8"),  # how long an order is followed
-        ("cycle", "<i8"),  # number, since the epoch, of the one that the order has joined in; NOTHING: no order
-        ("cleared", "<i8"),  # as the book's then
+        ("cycle", "<i8"),  # number, since the epoch, of the cycle in which the order joined; NOTHING: no order
+        ("cleared", "<i8"),  # the book's `cleared` at that time
         ("instrument", "<i8"),
-        ("bid", "<i8"),  # key of the price that it is at; NO_PRICE: the side was empty
+        ("bid", "<i8"),  # key of the order's price; NO_PRICE: the side was empty
         ("ask", "<i8"),
-        ("bid_joined", "<u8"),  # orders that joined as this one or before are ahead of it
+        ("bid_joined", "<u8"),  # orders whose `joined` is at most this are ahead of it
         ("ask_joined", "<u8"),
     ]
 )
-"""A hypothetical order at the best bid and one at the best ask, which are followed for some samples; see `follow`."""
+"""A hypothetical order at the best bid and one at the best ask, followed for a number of samples; see `follow`."""
 
 NOTHING: Final = -1
 
 FOLLOWED: Final = 6
-"""How many numbers are remembered of a follower: see `OrderBooks.followed`."""
+"""How many numbers are stored per follower; see `OrderBooks.followed`."""
 
 # Positions in `progress`.
-TAKEN: Final = 0  # samples
-USED: Final = 1  # rows of their levels
+TAKEN: Final = 0  # samples taken
+USED: Final = 1  # rows of levels used
 
 _FIRST: Final = 64
 
 
 class BookSamples:
-    """Samples to be taken while a batch is folded, and the levels of those that were.
+    """Samples to take while a batch is folded, and the levels of those taken.
 
     Attributes:
-        rows: SAMPLE records in the order of `before`; given are `before`, `depth` and `instrument`.
-        levels: of these, shape (n, 3), of which the last batch has used a part.
-        progress: how many samples were taken, and how many rows of levels were used.
-        followers: FOLLOWER, of all lines.
+        rows: SAMPLE records in the order of `before`; the caller sets `before`, `depth` and `instrument`.
+        levels: their levels, shape (n, 3); the last batch has used a part of the rows.
+        progress: how many samples were taken, and how many rows of levels used.
+        followers: FOLLOWER rows of all lines.
     """
 
     def __init__(self) -> None:
@@ -108,25 +108,25 @@ class BookSamples:
 
     @property
     def arguments(self) -> tuple[Records, Integers, Integers, Records]:
-        """What the kernels take."""
+        """The kernels' arguments."""
         return self.rows, self.levels, self.progress, self.followers
 
     def begin(self, rows: Records) -> None:
-        """Samples of another batch."""
+        """Start with the samples of another batch."""
         self.rows = rows
         self.progress[:] = 0
 
     def take_again(self) -> None:
-        """Of other books: the levels that were found so far stay."""
+        """Take the samples again from other books, keeping the levels found so far."""
         self.progress[TAKEN] = 0
 
     def make_room(self) -> None:
-        """For twice as many levels."""
+        """Make room for twice as many levels."""
         self.levels = grown(self.levels, 2 * len(self.levels))
 
 
 def queues_of(samples: Records, follower: int) -> Records:
-    """Samples as books of one level a side: what the follower of this number of the line has written."""
+    """Samples as books of one level per side: the rows written by the line's follower with this number."""
     seen = samples.copy()
     seen["begin"] += samples["bids"] + samples["asks"] + 2 * follower
     seen["bids"], seen["asks"] = 1, 1
@@ -136,16 +136,16 @@ def queues_of(samples: Records, follower: int) -> Records:
 
 @kernel
 def note_book(books: Records, sample: Any) -> bool:
-    """Note which state a book is in. Returns whether its levels are to be taken.
+    """Note the state of a book. Returns whether its levels should be taken.
 
-    What is noted of another one that was sampled before gives way to a better one: one in sync, and of two the one that
-    took in the newer record.
+    A better book replaces the notes of one sampled earlier: a book in sync is better, else the one with the newer
+    record.
     """
     if sample["instrument"] >= len(books):
         return False
     book = books[sample["instrument"]]
     live = book["state"] == LIVE
-    if book["state"] == STALE and book["cause"] == 0:  # no record has said anything of it
+    if book["state"] == STALE and book["cause"] == 0:  # no record has described it
         return False
     if sample["described"] and (live < sample["live"] or (live == sample["live"] and book["seq"] < sample["seq"])):
         return False
@@ -161,7 +161,7 @@ def note_book(books: Records, sample: Any) -> bool:
 
 @kernel
 def note_levels(sample: Any, bids: int, asks: int, further: int, levels: Integers, progress: Integers) -> bool:
-    """Note where the levels of a sample are, with `further` rows behind. False where there is no room for them."""
+    """Note where a sample's levels are, followed by `further` rows. Returns False if there is no room for them."""
     used = progress[USED]
     if used + bids + asks + further > len(levels):
         return False
@@ -185,9 +185,9 @@ def follow(
     joined: int,
     out: Integers,
 ) -> None:
-    """Write what is ahead of the orders of a follower to two rows; at first sight in a cycle others join, behind all.
+    """Write what is ahead of a follower's orders to two rows. In a cycle's first sample, new orders join at the end.
 
-    Others join as well where the book was cleared since: which of the orders of before are still there is not known.
+    New orders also join if the book was cleared since: which of the earlier orders remain is not known.
     """
     instant = (sample["since"] // follower["every_ns"] + 1) * follower["every_ns"]
     if instant > sample["ts_recv"]:
@@ -219,7 +219,7 @@ def follow(
 def sample_levels(
     memory: int, ticks: int, samples: Records, levels: Integers, progress: Integers, followers: Records
 ) -> int:
-    """`fold_kernels.fold_levels`, and each sample taken before its tick; see there, and `BookSamples`.
+    """`fold_kernels.fold_levels`, with each sample taken before its tick; see there, and `BookSamples`.
 
     Returns:
         As there, but no object; minus SAMPLES_FULL where `levels` is too small.
@@ -256,7 +256,7 @@ def sample_levels(
 def sample_orders(
     memory: int, ticks: int, samples: Records, levels: Integers, progress: Integers, followers: Records
 ) -> int:
-    """`fold_kernels.fold_orders`, and each sample taken as by `sample_levels`."""
+    """`fold_kernels.fold_orders`, with samples taken as in `sample_levels`."""
     words = memory_at(memory)
     if not is_plain(ticks, words):
         return -SCATTERED

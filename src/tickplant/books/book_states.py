@@ -1,6 +1,6 @@
-"""What books by level and books of orders have in common: states, counters, the best, and memory that grows on demand.
+"""What books by level and books of orders share: states, counters, best levels, and memory that grows on demand.
 
-The kernels work in arrays and stop where one is too small; `BookStates` gives it more room and lets them go on.
+The kernels work in arrays and stop where one is too small; `BookStates` enlarges it and lets them continue.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tickplant.records.notes import make_gaps
 
 Records = NDArray[np.void]
 
-NOTHING: Final = np.zeros(0, BBO)  # making one costs as much as a kernel
+NOTHING: Final = np.zeros(0, BBO)  # creating one costs as much as running a kernel
 _OUT_RECORDS: Final = 1024
-_FIRST_LEVELS: Final = 64  # room that a side starts with; doubled when half of it is used
+_FIRST_LEVELS: Final = 64  # initial room of a side; doubled when half of it is used
 
 
 class Runs:
@@ -36,16 +36,16 @@ class Runs:
         self.keys = np.zeros(4096, np.int64)
         self.values = np.zeros(4096, np.int64)
         self.hints = np.zeros(4096, np.uint16)
-        self._used = 0  # of the pools
-        self._free: dict[int, list[int]] = {}  # rooms given back, by size
+        self._used = 0  # entries of the pools in use
+        self._free: dict[int, list[int]] = {}  # bases of free rooms, by size
 
     @property
     def memory_bytes(self) -> int:
-        """Allocated."""
+        """Bytes allocated."""
         return self.sides.nbytes + self.keys.nbytes + self.values.nbytes + self.hints.nbytes
 
     def entries(self, instrument_id: int, side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Keys and values of a side (0 bid, 1 ask), best first, those without a value left out."""
+        """Keys and values of a side (0 bid, 1 ask), best first, without entries of value 0."""
         run = self.sides[instrument_id, side]
         place = slice(run["start"], run["start"] + run["count"])
         keys, values = self.keys[place][::-1], self.values[place][::-1]
@@ -53,7 +53,7 @@ class Runs:
         return keys[kept], values[kept]
 
     def grow(self, instrument_id: int, side: int) -> None:
-        """Move one side to a room twice as large. Asked for when half of it is used, so bounds on levels bound it."""
+        """Move one side to a room twice as large, once half of it is used; so a bound on levels bounds the room."""
         base, room, start, count, alive, _, last, moved = self.sides[instrument_id, side].item()
         new_room = max(_FIRST_LEVELS, 2 * room)
         new_base = self._take(new_room)
@@ -67,7 +67,7 @@ class Runs:
         )  # fmt: skip
 
     def _take(self, room: int) -> int:
-        """Base of a free room."""
+        """The base of a free room."""
         if self._free.get(room):
             return self._free[room].pop()
         base, self._used = self._used, self._used + room
@@ -79,10 +79,10 @@ class Runs:
 
 
 class BookStates(ABC):
-    """The books of one stream of ticks. Output depends on the ticks alone, not on how they are cut into batches.
+    """The books of one stream of ticks. The output depends only on the ticks, not on how they are cut into batches.
 
     Args:
-        tally: names of what is counted; places behind those are the kernels' own.
+        tally: names of the counters; later places belong to the kernels.
     """
 
     def __init__(self, tally: Sequence[str]) -> None:
@@ -91,23 +91,23 @@ class BookStates(ABC):
         self._names = tuple(tally)
         self._tally = np.zeros(m.TALLIES, np.int64)
         self.memory: NDArray[np.int64] = np.zeros(m.WORDS, np.int64)
-        """What the kernels work in: addresses and lengths of all that is here, see `fold_kernels`."""
+        """What the kernels work in: addresses and lengths of all arrays, see `fold_kernels`."""
         self.address: int = self.memory.ctypes.data
-        self._words = self.memory.data  # ten times as fast, for one word
+        self._words = self.memory.data  # ten times as fast for a single word
         self._words[m.ARRAY] = id(np.ndarray)
         self.out = NOTHING
-        """Where kernels write BBO, each place once; see `fold_kernels.PLACE_BITS`."""
+        """Where kernels write BBO records, each place once; see `fold_kernels.PLACE_BITS`."""
         self._renew_out()
         self.reserve(63)
 
     @property
     def counters(self) -> dict[str, int]:
-        """What has been counted."""
+        """Counters by name."""
         return dict(zip(self._names, self._tally.tolist(), strict=False))
 
     @property
     def stale(self) -> int:
-        """Books that had content once and are out of sync with their venue now."""
+        """Books that once had content and are now out of sync with their venue."""
         return int(np.count_nonzero((self._books["state"] == k.STALE) & (self._books["cause"] > 0)))
 
     @property
@@ -117,27 +117,27 @@ class BookStates(ABC):
 
     @property
     def memory_bytes(self) -> int:
-        """Allocated for books and what is in them."""
+        """Bytes allocated for books and their content."""
         return self._books.nbytes + self.out.nbytes + self._runs.memory_bytes
 
     def reserve(self, instrument_id: int) -> None:
-        """Have a book for every id up to this one. Ids count up from 1, so memory follows the instrument table."""
+        """Make a book for every id up to this one. Ids count from 1, so memory grows with the instrument table."""
         old = len(self._books)
         if instrument_id < old:
             return
         new = 1 << instrument_id.bit_length()
         self._books = grown(self._books, new)
         self._runs.sides = grown(self._runs.sides, new)
-        new_books = self._books[old:]  # which nobody has described
+        new_books = self._books[old:]  # not described by any record
         new_books["bid_price"] = new_books["ask_price"] = NO_PRICE
         new_books["flags"] = Flag.STALE
         self._note_addresses()
 
     def apply(self, ticks: Records, samples: BookSamples | None = None) -> Records:
-        """Fold TICK records, in stored order, into the books, and take the samples, if any, on the way.
+        """Fold TICK records, in stored order, into the books, and take the samples, if any, along the way.
 
         Returns:
-            BBO records in the order of their causes, `seq` 0: one wherever, at the end of an atomic event, one of the
+            BBO records in the order of their causes, with `seq` 0: one for each end of an atomic event at which the
             four numbers or the flags of a book differ from the last BBO, and one when a book goes stale.
         """
         result = self._run(ticks, samples)
@@ -152,11 +152,11 @@ class BookStates(ABC):
         return self.fold_and_sample(id(self.memory), id(ticks), *samples.arguments)
 
     def said(self) -> Records:
-        """The BBO records that this batch has led to since the room for them was renewed."""
+        """The BBO records of this batch since the room for them was renewed."""
         return self.out[self._words[m.BATCH] : self._words[m.OUT_BEGIN]]
 
     def finish(self, ticks: Records, result: int, samples: BookSamples | None = None) -> Records:
-        """Give a kernel what it has stopped for, `result`, until it has taken all. Returns what it has said."""
+        """Do what a kernel has stopped for, `result`, until it has taken all ticks. Returns its BBO records."""
         parts = []
         try:
             while result < 0:
@@ -182,12 +182,12 @@ class BookStates(ABC):
                     self._note_addresses()
                 result = self._run(ticks, samples)
         finally:
-            self._words[m.POSITION] = 0  # whatever has failed, the next batch is another
+            self._words[m.POSITION] = 0  # whatever failed, the next batch starts afresh
         last = self.said()
         return joined([*parts, last], BBO) if parts else last
 
     def _renew_out(self) -> None:
-        """New room for BBO: what was handed out is a view of the old one, and its readers' own."""
+        """Allocate new room for BBO records: those returned earlier are views of the old room, which readers keep."""
         self.out = np.empty(_OUT_RECORDS, BBO)
         self._words[m.BATCH] = self._words[m.OUT_BEGIN] = 0
         self._words[m.OUT], self._words[m.OUT_END] = self.out.ctypes.data, len(self.out)
@@ -203,37 +203,37 @@ class BookStates(ABC):
         words[m.TALLY_AT] = self._tally.ctypes.data
 
     def prepare_to_sample(self) -> None:
-        """Compile, or load, the kernel that takes samples."""
+        """Compile or load the kernel that takes samples."""
         self._run(np.zeros(0, TICK), BookSamples())
 
     def is_stale(self, instrument_id: int) -> bool:
-        """Whether the book is out of sync, or was never described."""
+        """Whether the book is out of sync or was never described."""
         return instrument_id >= len(self._books) or bool(self._books[instrument_id]["state"] != k.LIVE)
 
     def is_described(self, instrument_id: int) -> bool:
-        """Whether any record has said something of the book."""
+        """Whether any record has described the book."""
         if instrument_id >= len(self._books):
             return False
         book = self._books[instrument_id]
         return bool(book["state"] != k.STALE or book["cause"])
 
     def times(self, instrument_id: int) -> tuple[int, int]:
-        """`ts_event` and `ts_recv` of the last record that the book took in; 0 where there was none."""
+        """`ts_event` and `ts_recv` of the last record applied to the book; 0 if there was none."""
         self.reserve(instrument_id)
         book = self._books[instrument_id]
         return int(book["ts_event"]), int(book["ts_recv"])
 
     def seq(self, instrument_id: int) -> int:
-        """Of the last record that a described book took in."""
+        """`seq` of the last record applied to a described book."""
         return int(self._books[instrument_id]["seq"])
 
     def whole(self) -> list[int]:
-        """Ids of the books in sync that no atomic event is under way in, and that are all that the records say."""
+        """Ids of the books that are in sync, not inside an atomic event, and exactly what the records say."""
         books = self._books
         return np.flatnonzero((books["state"] == k.LIVE) & (books["inside"] == 0) & (books["evicted"] == 0)).tolist()
 
     def evicted(self) -> list[int]:
-        """Ids of the books that are not all that the records say since their last CLEAR."""
+        """Ids of the books that have deviated from the records since their last CLEAR."""
         return np.flatnonzero(self._books["evicted"]).tolist()
 
     @abstractmethod
@@ -241,11 +241,11 @@ class BookStates(ABC):
         """Price and size mantissas of one side, best first: a C-contiguous array of shape (levels, 2)."""
 
     def snapshot(self, instrument_id: int) -> Records:
-        """The book as TICK records that, folded into an empty book, give this one, whatever state it is in.
+        """The book as TICK records that, folded into an empty book, reproduce this one in whatever state it is.
 
-        CLEAR, then the bids and the asks, best first, all with flag SNAPSHOT and the times and ids of the last record
-        that the book took in. The last one has LAST unless an atomic event is under way. A book that is stale is
-        followed by a GAP that makes it so.
+        CLEAR, then bids and asks, best first, all with flag SNAPSHOT and the times and ids of the last record applied
+        to the book. The last one has LAST unless the book is inside an atomic event. For a stale book, a GAP follows,
+        which makes it stale.
         """
         self.reserve(instrument_id)
         bids, asks = self.levels(instrument_id, Side.BID), self.levels(instrument_id, Side.ASK)
@@ -257,7 +257,7 @@ class BookStates(ABC):
         return records
 
     def _framed(self, instrument_id: int, bids: int, asks: int, stream: Flag) -> Records:
-        """A snapshot of so many records a side, whose kind, price and size are still to be given."""
+        """A snapshot with this many records per side, whose kind, price and size are still to be set."""
         book = self._books[instrument_id]
         stale = bool(book["state"] == k.STALE)
         count = 1 + bids + asks
@@ -281,13 +281,13 @@ class BookStates(ABC):
     @cached_property
     @abstractmethod
     def fold(self) -> Callable[[Records], int]:
-        """The kernel for these books, see `fold_kernels`, as a method of `memory`. It takes the ticks."""
+        """The kernel for these books (see `fold_kernels`), as a method of `memory`. It takes the ticks."""
 
     @cached_property
     @abstractmethod
     def fold_and_sample(self) -> Callable[..., int]:
-        """Likewise the kernel that takes samples too: addresses of `memory` and the ticks, and `BookSamples`' own."""
+        """The kernel that also takes samples. It gets the addresses of `memory` and ticks, and the samples' arrays."""
 
     def _make_room(self) -> None:
-        """Give what a kernel found full, besides sides and instruments, more room."""
+        """Enlarge what a kernel found full, other than sides and instruments."""
         raise NotImplementedError

@@ -1,12 +1,13 @@
-"""Checksums of books: by which algorithm a venue computes them, and that computation from integers.
+"""Checksums of books: the algorithm of each venue, computed from integers.
 
     checksum = BookChecksum(ALGORITHMS["kraken"], Digits(price_scale=8, size_scale=8, price=1, size=8))
     checksum.of_book(book) == number      # a `DepthBook`, after `update`
     checksum.of_levels(bids, asks)        # arrays of (price, size), best first
 
-A venue takes its checksum over text, so the digits count. Most print the fixed number of decimals of the instrument
-(`price_precision` and `qty_precision` at Kraken), fewer perhaps than the integers' scale: these *wire decimals* must be
-known. OKX prints each number as short as possible, so there they do not matter. No float is ever involved.
+A venue computes its checksum over text, so every digit counts. Most venues print an instrument's numbers with a fixed
+number of decimals (`price_precision` and `qty_precision` at Kraken), perhaps fewer than the integers' scale: these
+*wire decimals* must be known. OKX prints each number as short as possible, so there they do not matter. No float is
+ever involved.
 """
 
 from __future__ import annotations
@@ -29,24 +30,24 @@ Bytes = NDArray[np.uint8]
 
 
 class Order(IntEnum):
-    """In which order the levels stand in the text."""
+    """The order of the levels in the text."""
 
-    ASKS_BIDS = 0  # all asks, then all bids, each from the best on
-    INTERLEAVED = 1  # the best bid, the best ask, the next bid, the next ask; what one side lacks is left out
+    ASKS_BIDS = 0  # all asks, then all bids, each best first
+    INTERLEAVED = 1  # the best bid, the best ask, the next bid, the next ask; levels that a side lacks are left out
 
 
 class Form(IntEnum):
-    """How a number is written."""
+    """How a number is printed."""
 
-    DIGITS = 0  # at the wire's decimals, without the point and without leading zeros
-    FIXED = 1  # at the wire's decimals
-    SHORTEST = 2  # without zeros at the end of the decimals
+    DIGITS = 0  # with the wire decimals, without the point and without leading zeros
+    FIXED = 1  # with the wire decimals
+    SHORTEST = 2  # without trailing zeros in the decimals
 
 
 class Algorithm(NamedTuple):
     """A CRC-32 over the text of the best levels."""
 
-    levels: int  # of each side, or all where there are fewer
+    levels: int  # of each side, or all if there are fewer
     order: Order
     form: Form
     separator: str  # between two numbers
@@ -55,23 +56,23 @@ class Algorithm(NamedTuple):
 
 ALGORITHMS: Final = MappingProxyType(
     {
-        # Held by recordings of 2021 and 2026.
+        # Confirmed by recordings of 2021 and 2026.
         "kraken": Algorithm(10, Order.ASKS_BIDS, Form.DIGITS, "", signed=False),
-        # Held by a recording of 2022. Announced: from 23 June 2026 on 0 for "no checksum", and `prevSeqId` instead.
+        # Confirmed by a recording of 2022. Announced: from 23 June 2026, 0 for "no checksum", and `prevSeqId` instead.
         "okx": Algorithm(25, Order.INTERLEAVED, Form.SHORTEST, ":", signed=True),
-        # By its documentation alone.
+        # From its documentation only.
         "bitget": Algorithm(25, Order.INTERLEAVED, Form.FIXED, ":", signed=True),
     }
 )
-"""By the name of a venue, of its books by level. Others send none: Binance, Bybit and Coinbase number their updates."""
+"""Algorithms for books by level, by venue. Others send no checksums: Binance, Bybit and Coinbase number updates."""
 
 
 ORDERS_LEVELS: Final = MappingProxyType({"kraken": 10})
-"""By the name of a venue that sends checksums of books of orders too: over the orders of so many levels a side."""
+"""Venues that also send checksums of books of orders: over the orders of this many levels per side."""
 
 
 class Digits(NamedTuple):
-    """What a mantissa is worth, and how many decimals the venue prints of it."""
+    """The scales of mantissas, and how many decimals the venue prints."""
 
     price_scale: int  # decimals of the integers
     size_scale: int
@@ -79,11 +80,11 @@ class Digits(NamedTuple):
     size: int
 
 
-# Words of `rule`; behind them there is room for the best levels of both sides.
+# Words of `rule`; after them there is room for the best levels of both sides.
 LEVELS: Final = 0
 ORDER: Final = 1
 FORM: Final = 2
-SEPARATOR: Final = 3  # its byte; 0 where there is none
+SEPARATOR: Final = 3  # its byte; 0 if there is none
 PRICE_SCALE: Final = 4
 SIZE_SCALE: Final = 5
 PRICE_DECIMALS: Final = 6
@@ -103,9 +104,9 @@ _ZERO: Final = ord("0")
 
 @kernel
 def write_number(mantissa: int, scale: int, decimals: int, form: int, out: Bytes, at: int) -> int:
-    """Write one number so that it ends before `out[at]`: from the last digit on, so that none is counted first.
+    """Write one number so that it ends before `out[at]`: from the last digit on, so that digits need not be counted.
 
-    Returns where it begins, or INEXACT: it has more decimals than the wire. Indices are unsigned, as in `level_runs`,
+    Returns where it begins, or INEXACT if it has more decimals than the wire. Indices are unsigned, as in `level_runs`,
     which halves the time.
     """
     ten = np.uint64(10)
@@ -131,7 +132,7 @@ def write_number(mantissa: int, scale: int, decimals: int, form: int, out: Bytes
             rest //= ten
         at -= 1
         out[np.uint64(at)] = _POINT
-    if rest == 0:  # never DIGITS
+    if rest == 0:  # never with DIGITS
         at -= 1
         out[np.uint64(at)] = _ZERO
     while rest:
@@ -148,7 +149,7 @@ def write_number(mantissa: int, scale: int, decimals: int, form: int, out: Bytes
 def write_level(
     price: int, size: int, form: int, separator: int, decimals: tuple[int, int, int, int], out: Bytes, at: int
 ) -> int:
-    """Write price and size of one level before `out[at]`. Returns where they begin, or INEXACT."""
+    """Write the price and size of one level before `out[at]`. Returns where they begin, or INEXACT."""
     if at < 0:
         return INEXACT
     if separator and at < len(out):
@@ -165,11 +166,11 @@ def write_level(
 
 @kernel
 def write_levels(bids: Integers, asks: Integers, rule: Integers, out: Bytes) -> int:
-    """Write the text of a book, given best first, to the end of `out`. Returns where it begins, or INEXACT."""
+    """Write the text of a book, given best first, to the end of `out`. Returns where the text begins, or INEXACT."""
     at = len(out)
     bids_wanted = min(len(bids), rule[LEVELS])
     asks_wanted = min(len(asks), rule[LEVELS])
-    # Read once: for all that the compiler knows, a byte written to `out` may change them.
+    # Read once: the compiler must assume that a byte written to `out` may change them.
     form, separator = rule[FORM], rule[SEPARATOR]
     decimals = (rule[PRICE_SCALE], rule[SIZE_SCALE], rule[PRICE_DECIMALS], rule[SIZE_DECIMALS])
     if rule[ORDER] == _ASKS_BIDS:
@@ -188,14 +189,14 @@ def write_levels(bids: Integers, asks: Integers, rule: Integers, out: Bytes) -> 
 
 @kernel
 def write_book(memory: Integers, rule: Integers, out: Bytes) -> int:
-    """Write the text of a `DepthBook`, whose memory this is. Returns where it begins, or INEXACT."""
+    """Write the text of the `DepthBook` with this memory. Returns where it begins, or INEXACT."""
     best = rule[RULE_WORDS:].reshape((2, rule[LEVELS], 2))
     bids, asks = copy_best_of_both(memory, best)
     return write_levels(best[0, :bids], best[1, :asks], rule, out)
 
 
 class BookChecksum:
-    """Computes the checksums of one instrument's book: as numbers like those that the venue sends."""
+    """Computes the checksums of one instrument's book, as the numbers that the venue sends."""
 
     def __init__(self, algorithm: Algorithm, digits: Digits) -> None:
         if not all(0 <= number <= MAX_SCALE for number in digits):
@@ -209,11 +210,11 @@ class BookChecksum:
         self._view = self._text.data
 
     def of_book(self, book: DepthBook) -> int | None:
-        """The checksum of a book as it stands; None where a number has more decimals than the venue prints."""
+        """The checksum of a book; None if a number has more decimals than the venue prints."""
         return self._sum(write_book(book.memory, self._rule, self._text))
 
     def of_levels(self, bids: Integers, asks: Integers) -> int | None:
-        """The same of bids and asks, C-contiguous arrays of (price, size), best first; more than needed is well."""
+        """The checksum of bids and asks: C-contiguous arrays of (price, size), best first; extra levels are ignored."""
         return self._sum(write_levels(bids, asks, self._rule, self._text))
 
     def _sum(self, start: int) -> int | None:
@@ -224,17 +225,17 @@ class BookChecksum:
 
 
 def pack_decimals(price: int, size: int) -> int:
-    """The wire's decimals as they stand in `order_id` of a CHECKSUM record."""
+    """The wire decimals as stored in `order_id` of a CHECKSUM record."""
     return price << 8 | size
 
 
 def unpack_decimals(order_id: int) -> tuple[int, int]:
-    """Decimals of price and size that a CHECKSUM record was computed with."""
+    """The decimals of price and size with which a CHECKSUM record was computed."""
     return order_id >> 8 & 0xFF, order_id & 0xFF
 
 
 def checks(record: Any, instrument: Instrument, bids: Integers, asks: Integers) -> bool | None:
-    """Whether a book as folded agrees with a CHECKSUM record behind it.
+    """Whether a folded book agrees with the CHECKSUM record that follows it.
 
     Args:
         record: a TICK of kind CHECKSUM.
@@ -243,7 +244,7 @@ def checks(record: Any, instrument: Instrument, bids: Integers, asks: Integers) 
         asks: likewise.
 
     Returns:
-        None where nobody can say: the venue has no algorithm here.
+        None if unknown: the venue has no algorithm here.
     """
     price, size = unpack_decimals(int(record["order_id"]))
     computer = _computer(instrument.venue, Digits(instrument.price_scale, instrument.size_scale, price, size))
@@ -251,16 +252,16 @@ def checks(record: Any, instrument: Instrument, bids: Integers, asks: Integers) 
 
 
 def checks_orders(record: Any, instrument: Instrument, bids: Integers, asks: Integers) -> bool | None:
-    """The same of a book of orders: a checksum over all orders of the best levels, as `ORDERS_LEVELS` has them.
+    """`checks` for a book of orders: the checksum is over all orders of the best levels, see `ORDERS_LEVELS`.
 
     Args:
         record: as in `checks`, with ON_ORDERS.
-        instrument: likewise.
+        instrument: as in `checks`.
         bids: price and size of the orders at the best levels, in price-time priority.
         asks: likewise.
 
     Returns:
-        None where nobody can say: also where the venue did not print all numbers alike.
+        None if unknown, also if the venue did not print all numbers with the same decimals.
     """
     if instrument.venue not in ORDERS_LEVELS:
         return None
@@ -279,7 +280,7 @@ def _computer(venue: str, digits: Digits, levels: int | None = None) -> BookChec
 
 
 def prepare_kernels() -> None:
-    """Compile, or load, what a feed needs that keeps a `DepthBook` and compares checksums."""
+    """Compile or load what a feed needs to keep a `DepthBook` and compare checksums."""
     book = DepthBook(1)
     book.snapshot(np.zeros((0, 3), np.int64))
     book.top(1)

@@ -1,12 +1,12 @@
-"""The book of one instrument that a feed keeps, where the venue cuts its books to a depth or sends checksums of them.
+"""The book of one instrument that a feed keeps if the venue cuts its books to a depth or sends checksums.
 
     book = DepthBook(10)
     dropped = book.snapshot(rows)         # CLEAR and LEVEL rows of a `TickBatch`, or (side, price, size)
     dropped = book.update(rows)           # one atomic event
-    batch.extend(dropped)                 # LEVEL rows of size 0, to be recorded behind the event
+    batch.extend(dropped)                 # LEVEL rows of size 0, to be recorded after the event
 
-A venue that sends the best `depth` levels says nothing when a level falls out of that window. The book drops such
-levels at the end of the event and hands them out as records, so that the fold of the records remains the book.
+A venue that sends the best `depth` levels sends nothing when a level falls out of that window. The book drops such
+levels at the end of the event and returns them as records, so that the fold of the records still equals the book.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tickplant.records.layouts import NO_PRICE, Flag, Kind, Side
 
 Integers = NDArray[np.int64]
 
-# Words of `memory`, which holds a whole book: one array costs a call of a kernel less than five.
+# Words of `memory`, which holds a whole book: passing one array to a kernel costs less than passing five.
 BID_PRICE: Final = 0  # these four as in a BBO
 BID_SIZE: Final = 1
 ASK_PRICE: Final = 2
@@ -33,11 +33,11 @@ UNKNOWN_DELETES: Final = 5
 IGNORED: Final = 6
 DEPTH: Final = 7
 SIDES: Final = 8  # two SIDE
-POOLS: Final = SIDES + 2 * SIDE.itemsize // 8  # from here on a third each: keys, sizes, hints
+POOLS: Final = SIDES + 2 * SIDE.itemsize // 8  # from here on, a third each: keys, sizes, hints
 
 # What `apply_event` returns instead of a number of rows.
 NO_ROOM: Final = -1  # the sides or `removed` need more room; nothing was changed
-INVALID: Final = -2  # minus the position of a level that is none; nothing was changed
+INVALID: Final = -2  # minus the position of an invalid level; nothing was changed
 
 _LEVEL: Final = int(Kind.LEVEL)
 _CLEAR: Final = int(Kind.CLEAR)
@@ -51,7 +51,7 @@ _KIND_AND_SIDE: Final = 0xFF << KIND_SHIFT | 0xFF << SIDE_SHIFT
 
 @kernel
 def read_level(levels: Integers, i: int) -> tuple[int, int, int, int]:
-    """Kind, side, price and size of one row of either form; kind 0 for what is no part of the book."""
+    """Kind, side, price and size of one row in either form; kind 0 if the row does not concern the book."""
     if levels.shape[1] != WORDS:
         return _LEVEL, levels[i, 0], levels[i, 1], levels[i, 2]
     packed = levels[i, PACKED]
@@ -63,7 +63,7 @@ def read_level(levels: Integers, i: int) -> tuple[int, int, int, int]:
 
 @kernel
 def write_removal(levels: Integers, side: int, price: int, out: Integers) -> None:
-    """A row that removes a level, in the form of `levels` and with the times and ids of the event's last row."""
+    """Write a row that removes a level, in the form of `levels`, with the times and ids of the event's last row."""
     if levels.shape[1] != WORDS:
         out[0] = side
         out[1] = price
@@ -78,7 +78,7 @@ def write_removal(levels: Integers, side: int, price: int, out: Integers) -> Non
 
 @kernel
 def sides_and_pools(memory: Integers) -> tuple[Any, Integers, Integers, Integers]:
-    """The two SIDE of a book, the pools of keys, of sizes and of hints."""
+    """The two SIDE records of a book, and the pools of keys, sizes and hints."""
     pool = (len(memory) - POOLS) // 3
     sizes = POOLS + pool
     hints = sizes + pool
@@ -87,7 +87,7 @@ def sides_and_pools(memory: Integers) -> tuple[Any, Integers, Integers, Integers
 
 @kernel
 def note_best(memory: Integers) -> None:
-    """Keep the best levels where they can be read without a kernel."""
+    """Copy the best levels to where they can be read without a kernel."""
     sides, keys, sizes, _ = sides_and_pools(memory)
     for which in range(2):
         side = sides[which]
@@ -100,7 +100,7 @@ def note_best(memory: Integers) -> None:
 
 @kernel
 def start_over(memory: Integers) -> None:
-    """Empty a book that is about to be described."""
+    """Empty a book that is about to be filled."""
     sides, _, _, _ = sides_and_pools(memory)
     empty(sides[0])
     empty(sides[1])
@@ -109,10 +109,10 @@ def start_over(memory: Integers) -> None:
 
 @kernel
 def apply_event(levels: Integers, memory: Integers, removed: Integers, clear: bool) -> int:
-    """Take one atomic event in, cut both sides to the depth, and write a row to `removed` for each level cut off.
+    """Apply one atomic event, cut both sides to the depth, and write a row to `removed` for each level cut off.
 
     Returns:
-        The number of these rows, at most one for each row of `levels`; or NO_ROOM, or INVALID minus a position.
+        The number of rows written, at most one for each row of `levels`; or NO_ROOM, or INVALID minus a position.
     """
     count, width = levels.shape
     sides, keys, sizes, hints = sides_and_pools(memory)
@@ -155,21 +155,21 @@ def apply_event(levels: Integers, memory: Integers, removed: Integers, clear: bo
 
 @kernel
 def copy_best_of_both(memory: Integers, out: Integers) -> tuple[int, int]:
-    """The best levels of both sides to `out`, shape (2, n, 2). Returns how many bids and asks there are."""
+    """Copy the best levels of both sides to `out`, shape (2, n, 2). Returns the numbers of bids and asks."""
     sides, keys, sizes, _ = sides_and_pools(memory)
     return copy_best(sides[0], keys, sizes, 1, out[0]), copy_best(sides[1], keys, sizes, -1, out[1])
 
 
 class DepthBook:
-    """Bids and asks of one instrument, at most `depth` levels a side; None: all that the venue sends.
+    """Bids and asks of one instrument, at most `depth` levels per side; None: all that the venue sends.
 
-    An event is given in either of two forms, writable C-contiguous arrays of int64:
+    Events come in either of two forms, writable C-contiguous arrays of int64:
 
-    * shape (n, 8): rows as in a `TickBatch` (`records.batch`), CLEAR and LEVEL; others, and PARTIAL, are passed over;
+    * shape (n, 8): rows as in a `TickBatch` (`records.batch`), CLEAR and LEVEL; others, and PARTIAL, are skipped;
     * shape (n, 3): side (`Side.BID` or `Side.ASK`), price and size.
 
-    Within an event the order counts: the last size at a price holds. What a method returns is a view, valid until the
-    next event. One book is best given one form: memory for the rows is kept in the form last seen.
+    Within an event the order matters: the last size at a price wins. Methods return views that are valid until the next
+    event. Give a book always the same form: memory for returned rows is kept in the form seen last.
     """
 
     def __init__(self, depth: int | None = None) -> None:
@@ -184,17 +184,17 @@ class DepthBook:
 
     @property
     def live(self) -> bool:
-        """Whether a snapshot has come since the beginning and since `lose`. Until then levels are ignored."""
+        """Whether a snapshot has come since the start or the last `lose`. Until then levels are ignored."""
         return bool(self.memory[LIVE])
 
     @property
     def unknown_deletes(self) -> int:
-        """Removals of levels that the book did not have, so far."""
+        """How many removals named levels that the book did not have."""
         return int(self.memory[UNKNOWN_DELETES])
 
     @property
     def levels_ignored(self) -> int:
-        """Levels of updates that came while the book was not live, so far."""
+        """How many levels came in updates while the book was not live."""
         return int(self.memory[IGNORED])
 
     @property
@@ -204,34 +204,34 @@ class DepthBook:
         return bid, bid_size, ask, ask_size
 
     def __len__(self) -> int:
-        """Levels of both sides."""
+        """The number of levels of both sides."""
         return int(self._sides()["alive"].sum())
 
     def snapshot(self, levels: Integers) -> Integers:
-        """Replace the book by these levels; else as `update`."""
+        """Replace the book by these levels; otherwise as `update`."""
         cut = apply_event(levels, self.memory, self._removed, True)
         return self._rows_removed(cut, levels, clear=True) if cut else self._nothing
 
     def update(self, levels: Integers) -> Integers:
-        """Take one event in, whole or, where it raises, not at all.
+        """Apply one event, as a whole or, if this raises, not at all.
 
         Returns:
-            A row of size 0 for each level that the cut to `depth` has removed, bids first, the worst first, in the form
-            of `levels`: to be recorded right behind them. As rows of ticks they have the times, ids and flags of the
-            event's last row; where that had LAST, the last row returned has it now, and the event's has not.
+            A row of size 0 for each level that the cut to `depth` has removed, bids first, worst first, in the form of
+            `levels`: to be recorded right after the event. Rows of ticks have the times, ids and flags of the event's
+            last row; if that row had LAST, the flag moves to the last returned row.
 
         Raises:
-            ValueError: a level has no side or no price, or a negative size.
+            ValueError: a level has no side, no price, or a negative size.
         """
         cut = apply_event(levels, self.memory, self._removed, False)
         return self._rows_removed(cut, levels, clear=False) if cut else self._nothing
 
     def lose(self) -> None:
-        """The book is no longer the venue's, as after a wrong checksum: ignore levels up to the next snapshot."""
+        """The book no longer matches the venue's, as after a wrong checksum: ignore levels until the next snapshot."""
         self.memory[LIVE] = 0
 
     def top(self, count: int) -> tuple[Integers, Integers]:
-        """The `count` best bids and asks, or all where there are fewer: (price, size), shape (n, 2), best first."""
+        """The `count` best bids and asks, or all if there are fewer: (price, size), shape (n, 2), best first."""
         out = np.empty((2, count, 2), np.int64)
         bids, asks = copy_best_of_both(self.memory, out)
         return out[0, :bids], out[1, :asks]
@@ -241,7 +241,7 @@ class DepthBook:
         return self.top(int(self._sides()["alive"].max()))
 
     def copy(self) -> DepthBook:
-        """A book of its own with the same levels, state and counts."""
+        """An independent book with the same levels, state and counts."""
         other = DepthBook.__new__(DepthBook)
         other.depth = self.depth
         other.memory = self.memory.copy()
@@ -249,7 +249,7 @@ class DepthBook:
         return other
 
     def _rows_removed(self, cut: int, levels: Integers, *, clear: bool) -> Integers:
-        """What `update` returns, after more room was made where `apply_event` had asked for it."""
+        """What `update` returns, after making more room if `apply_event` asked for it."""
         count, width = levels.shape
         if cut == NO_ROOM:
             if len(self._removed) < count or self._removed.shape[1] != width:
@@ -268,7 +268,7 @@ class DepthBook:
         self._nothing = self._removed[:0]
 
     def _make_room(self, levels: int) -> None:
-        """Have room for so many levels a side, as many as are held or more, in no more of it than may be filled."""
+        """Make room for at least this many levels per side without filling more of the room than MOST_FILLED allows."""
         sides, keys, sizes, _ = sides_and_pools(self.memory)
         room = 1 << (MOST_FILLED * levels + 63).bit_length()
         if room <= sides[0]["room"]:

@@ -1,4 +1,4 @@
-"""Folding stored records into the book of one instrument, by the rules that docs/design.md §2 states for all."""
+"""Folding stored records into the book of one instrument, by the common rules of docs/design.md §2."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ BOOK_KINDS: Final = frozenset(
     {Kind.LEVEL, Kind.CLEAR, Kind.CHECKSUM, Kind.GAP, Kind.STATUS}
     | {Kind.ORDER_ADD, Kind.ORDER_MODIFY, Kind.ORDER_CANCEL, Kind.ORDER_FILL}
 )
-"""Kinds of records that a fold looks at."""
+"""Kinds of records that affect a fold."""
 
-_ONLY: Final = 1  # id of the one book: memory follows the ids, and a store may have a million
+_ONLY: Final = 1  # id of the only book: memory grows with ids, and a store may have a million
 
 
 class Book(msgspec.Struct, frozen=True):
-    """A book of price levels, and of orders where it has them. Prices and sizes are mantissas at `instrument`'s scales.
+    """A book of price levels, with its orders if it has them. Prices and sizes are mantissas at `instrument`'s scales.
 
-    The orders, dtype `order_queues.QUEUED`, are in price-time priority; None where the book is by level, or where
-    they were not asked for.
+    The orders, dtype `order_queues.QUEUED`, are in price-time priority; None if the book is by level or they were not
+    asked for.
     """
 
     instrument: Instrument
     bids: NDArray[np.int64]  # shape (n, 2): price, size; best first
     asks: NDArray[np.int64]
-    ts_event: int  # times of the last record that the book took in; 0 where there was none
+    ts_event: int  # times of the last record applied to the book; 0 if there was none
     ts_recv: int
-    stale: bool  # not in sync with the venue: a gap since, or no snapshot yet
+    stale: bool  # not in sync with the venue: after a gap, or before the first snapshot
     bid_orders: Records | None = None
     ask_orders: Records | None = None
 
@@ -48,8 +48,8 @@ class Fold:
     """Folds TICK records of one instrument into a book.
 
     Args:
-        instrument_id: which.
-        matching: a crossed book of orders is resolved at the end of each event, see `OrderBooks`.
+        instrument_id: id of the instrument.
+        matching: whether a crossed book of orders is resolved at the end of each event, see `OrderBooks`.
     """
 
     def __init__(self, instrument_id: int, *, matching: bool = False) -> None:
@@ -57,28 +57,28 @@ class Fold:
         self._books = MarketBooks(UNBOUNDED, UNBOUNDED, matching=matching)
 
     def apply(self, records: Records) -> None:
-        """Take in records, in stored order. Others than this book's are passed over."""
+        """Apply records, in stored order. Records of other instruments are skipped."""
         own = records[records["instrument"] == self.instrument_id]
         own["instrument"] = _ONLY
         self._books.apply(own)
 
     def lose(self) -> None:
-        """Records are missing here: the book is stale from here on, up to the next CLEAR."""
+        """Note that records are missing here: the book is stale from here until the next CLEAR."""
         self._books.apply(make_gaps(_ONLY, GapCause.DAMAGE, flags=Flag.ON_BOOK | Flag.ON_ORDERS))
 
     @property
     def of_orders(self) -> bool:
-        """Whether it is a book of orders."""
+        """Whether this is a book of orders."""
         return self._books.has_orders(_ONLY)
 
     def snapshot(self) -> Records:
-        """The book as TICK records that fold into it, see `BookStates.snapshot`; a book of orders as orders."""
+        """The book as TICK records that fold into it (see `BookStates.snapshot`); a book of orders as orders."""
         records = self._books.own_snapshot(_ONLY)
         records["instrument"] = self.instrument_id
         return records
 
     def book(self, instrument: Instrument, *, orders: bool = False) -> Book:
-        """The book as it stands; with `orders` each of them, where it has any."""
+        """The current book; with `orders`, also its orders, if it has any."""
         orders = orders and self._books.has_orders(_ONLY)
         ts_event, ts_recv = self._books.times(_ONLY)
         return Book(
@@ -94,11 +94,11 @@ class Fold:
 
 
 def wrong_checksums(parts: Iterable[Records], instrument: Instrument) -> Iterator[np.void]:
-    """The CHECKSUM records of an instrument that the book as folded disagrees with.
+    """The CHECKSUM records of an instrument with which the folded book disagrees.
 
     Args:
-        parts: TICK records in stored order, as from `Store.query`; those of other instruments are passed over.
-        instrument: which book. Where its venue has no algorithm in `checksums.ALGORITHMS`, nothing is wrong.
+        parts: TICK records in stored order, as from `Store.query`; those of other instruments are skipped.
+        instrument: the instrument. If its venue has no algorithm in `checksums.ALGORITHMS`, no record is wrong.
     """
     fold = Fold(instrument.id)
     for records in parts:

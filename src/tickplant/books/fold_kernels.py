@@ -1,8 +1,8 @@
-"""Folding a batch in one call of a kernel: what the kernels of levels and of orders work in, by addresses.
+"""Folds a batch in one kernel call: the memories, given by address, that the kernels of levels and of orders work in.
 
-A *memory* is an array of words that the books of one kind own: where their arrays are and how long, and how far a
-batch has come. Kernels take the addresses of that array and of the array of ticks, see `kernel_methods`. One
-that needs room stops; called again with the same ticks, it goes on from the position that stands in the memory.
+A *memory* is an array of words that the books of one kind own: the addresses and lengths of their arrays, and how far a
+batch has been folded. Kernels take the addresses of that array and of the array of ticks, see `kernel_methods`. A
+kernel that needs room stops; called again with the same ticks, it continues from the position in the memory.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from tickplant.records.tick_arrays import packed
 Records = NDArray[np.void]
 Integers = NDArray[np.int64]
 
-# Words of a memory. BBO may be written to places OUT_BEGIN to OUT_END of OUT; VALUES are sizes, or slots of prices.
+# Words of a memory. BBO records may be written to places OUT_BEGIN to OUT_END of OUT; VALUES: sizes, or price slots.
 BOOKS, BOOK_COUNT, SIDES, KEYS, VALUES, HINTS, POOL, OUT, OUT_BEGIN, OUT_END, TALLY_AT, MOST, POSITION = range(13)
-# And those of books of orders. BY_LEVEL is the address of the memory of the books by level, for `fold_both`.
+# More words for books of orders. BY_LEVEL is the address of the memory of the books by level, for `fold_both`.
 PRICES, ORDERS, NODES, TABLE, ENTRIES, USED_AT, MATCHING, BY_LEVEL = range(13, 21)
-ARRAY: Final = 21  # the address of numpy's class of arrays: others are laid out as their makers like
-BATCH: Final = 22  # where the BBO of this batch begin in OUT
+ARRAY: Final = 21  # address of numpy's array class: other classes may have another layout
+BATCH: Final = 22  # where this batch's BBO records begin in OUT
 WORDS: Final = 23
 TALLIES: Final = 12
-"""Counters of either kind, at most."""
+"""Room for counters, in either kind of books."""
 
-# Why `fold_...` stopped, besides what made the kernels of levels and orders stop.
-SCATTERED: Final = 6  # ticks not one behind the other, or an array of another class
+# Why `fold_...` stopped, in addition to the reasons of the kernels of levels and orders.
+SCATTERED: Final = 6  # the ticks are not contiguous, or in an array of another class
 PAUSED: Final = 7  # after AT_ONCE records: other threads may want the GIL
 
 AT_ONCE: Final = 1 << 16
 
-# BBO written are returned as where they begin and end in OUT, in so many bits each.
+# The BBO records written are returned as their begin and end in OUT, in this many bits each.
 PLACE_BITS: Final = 16
 PLACE: Final = (1 << PLACE_BITS) - 1
-ORDERS_SHIFT: Final = 2 * PLACE_BITS  # those of books of orders, behind those of books by level
+ORDERS_SHIFT: Final = 2 * PLACE_BITS  # for books of orders, above those of books by level
 ONLY_LEVELS: Final = 1 << ORDERS_SHIFT
 OF_LEVELS: Final = ONLY_LEVELS - 1
 
@@ -62,7 +62,7 @@ _BBO_BYTES: Final = BBO.itemsize
 
 @inlined
 def begun(memory: Integers) -> Any:
-    """The position from which a batch is to be taken on."""
+    """The position from which a batch continues."""
     if memory[POSITION] == 0:
         memory[BATCH] = memory[OUT_BEGIN]
     return memory[POSITION]
@@ -70,10 +70,10 @@ def begun(memory: Integers) -> Any:
 
 @inlined
 def stopped(memory: Integers, position: int, written: int, reason: int) -> Any:
-    """Note how far a batch has come.
+    """Note how far a batch has been folded.
 
     Returns:
-        Where the BBO of the batch begin and end, see PLACE_BITS, 0 where there are none, or minus the reason why the
+        Where the batch's BBO records begin and end, see PLACE_BITS; 0 if there are none; or minus the reason why the
         kernel stopped.
     """
     end = memory[OUT_BEGIN] + written
@@ -87,19 +87,19 @@ def stopped(memory: Integers, position: int, written: int, reason: int) -> Any:
 
 @inlined
 def out_of(memory: Integers) -> Any:
-    """Where BBO may be written, the place behind the last one first."""
+    """Room for BBO records, beginning after the last one."""
     return array_at(memory[OUT] + _BBO_BYTES * memory[OUT_BEGIN], (memory[OUT_END] - memory[OUT_BEGIN],), BBO)
 
 
 @inlined
 def count_of(ticks: int) -> Any:
-    """How many ticks there are in the array at this address."""
+    """The number of ticks in the array at this address."""
     return array_at(array_fields(ticks)[SHAPE], (1,), WORD)[0]
 
 
 @inlined
 def is_plain(ticks: int, memory: Integers) -> Any:
-    """Whether ticks lie one behind the other, in an array that is laid out as numpy's own."""
+    """Whether the ticks are contiguous, in an array with numpy's own layout."""
     fields = array_fields(ticks)
     if fields[TYPE] != memory[ARRAY]:
         return False
@@ -108,13 +108,13 @@ def is_plain(ticks: int, memory: Integers) -> Any:
 
 @inlined
 def ticks_of(ticks: int) -> Any:
-    """The ticks of an array that `is_plain`."""
+    """The ticks of an array for which `is_plain` holds."""
     return array_at(array_fields(ticks)[DATA], (count_of(ticks),), TICK)
 
 
 @inlined
 def level_arrays(memory: Integers) -> Any:
-    """What `apply_ticks` works in."""
+    """The arrays that `apply_ticks` works in."""
     books = array_at(memory[BOOKS], (memory[BOOK_COUNT],), BOOK)
     sides = array_at(memory[SIDES], (memory[BOOK_COUNT], 2), SIDE)
     keys = array_at(memory[KEYS], (memory[POOL],), WORD)
@@ -125,7 +125,7 @@ def level_arrays(memory: Integers) -> Any:
 
 @inlined
 def order_arrays(memory: Integers) -> Any:
-    """What `apply_orders` works in besides, in its order."""
+    """The further arrays that `apply_orders` works in, in its order."""
     prices = array_at(memory[PRICES], (memory[NODES],), PRICE)
     orders = array_at(memory[ORDERS], (memory[NODES],), NODE)
     table = array_at(memory[TABLE], (memory[ENTRIES],), ENTRY)
@@ -135,19 +135,19 @@ def order_arrays(memory: Integers) -> Any:
 
 @inlined
 def words_at(address: int) -> Any:
-    """The words of a memory that begin at an address."""
+    """The words of the memory that begins at this address."""
     return array_at(address, (WORDS,), WORD)
 
 
 @inlined
 def memory_at(memory: int) -> Any:
-    """The words of a memory whose array is at an address."""
+    """The words of the memory whose array object is at this address."""
     return words_at(array_fields(memory)[DATA])
 
 
 @inlined
 def tally_of(memory: Integers) -> Any:
-    """The counters."""
+    """The counters of a memory."""
     return array_at(memory[TALLY_AT], (TALLIES,), WORD)
 
 
@@ -173,15 +173,15 @@ def take_only_levels(ticks: Records, memory: Integers) -> Any:
 
 @brief_kernel
 def fold_levels(memory: int, ticks: int) -> int:
-    """Fold TICK records into books by level, from the position on that stands in their memory.
+    """Fold TICK records into books by level, from the position in their memory on.
 
     Args:
-        memory: address of the array of the memory.
+        memory: address of the memory's array.
         ticks: address of the array of records.
 
     Returns:
-        As object, 0 where no BBO was written, or where they are, see PLACE_BITS; with HAS_ORDERS once there was any
-        record for books of orders. Or minus the reason why it stopped, see POSITION.
+        As an object: 0 if no BBO was written, or where they are, see PLACE_BITS; with HAS_ORDERS once there has been
+        any record for books of orders. Or minus the reason for stopping, see POSITION.
     """
     words = memory_at(memory)
     return as_object(take_only_levels(ticks_of(ticks), words) if is_plain(ticks, words) else -SCATTERED)
@@ -189,10 +189,10 @@ def fold_levels(memory: int, ticks: int) -> int:
 
 @kernel
 def fold_levels_at(ticks: Any, address: int) -> int:
-    """As `fold_levels`, but for another kernel: of ticks that are `tick_arrays.is_packed`, in the words at `address`.
+    """`fold_levels` for callers that are kernels: takes `tick_arrays.is_packed` ticks, and the address of the words.
 
     Returns:
-        As there, but as an integer of the machine.
+        As `fold_levels`, but as a machine integer.
     """
     result: int = take_only_levels(packed(ticks), words_at(address))
     return result
@@ -215,7 +215,7 @@ def take_orders(ticks: Records, memory: Integers) -> Any:
 
 @brief_kernel
 def fold_orders(memory: int, ticks: int) -> int:
-    """As `fold_levels`, into books of orders."""
+    """As `fold_levels`, for books of orders."""
     words = memory_at(memory)
     return as_object(take_orders(ticks_of(ticks), words) if is_plain(ticks, words) else -SCATTERED)
 
@@ -232,11 +232,12 @@ def take_both(ticks: Records, memory: Integers) -> Any:
 
 @brief_kernel
 def fold_both(memory: int, ticks: int) -> int:
-    """Both in one call, the memory being that of the books of orders.
+    """Fold into both kinds of books in one call; `memory` is that of the books of orders.
 
     Returns:
-        As object, what `fold_levels` does, with what `fold_orders` does behind ORDERS_SHIFT; minus the reason why it
-        stopped in the books by level; or that less IN_ORDERS, when those by level have taken all.
+        As an object: the result of `fold_levels`, with that of `fold_orders` above ORDERS_SHIFT; minus the reason for
+        stopping in the books by level; or, once those have taken all ticks, minus the reason for stopping in the books
+        of orders, minus IN_ORDERS.
     """
     words = memory_at(memory)
     return as_object(take_both(ticks_of(ticks), words) if is_plain(ticks, words) else -SCATTERED)
@@ -244,6 +245,6 @@ def fold_both(memory: int, ticks: int) -> int:
 
 @kernel
 def fold_both_at(ticks: Any, address: int) -> int:
-    """As `fold_both`, as `fold_levels_at` is as `fold_levels`."""
+    """`fold_both` for callers that are kernels; see `fold_levels_at`."""
     result: int = take_both(packed(ticks), words_at(address))
     return result

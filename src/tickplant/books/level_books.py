@@ -1,6 +1,6 @@
-"""Price-level books of many instruments: feed them ticks, get best bids and offers.
+"""Price-level books of many instruments: apply ticks, get best bids and offers.
 
-`Books` owns the memory that the kernels of `level_kernels` work in, and lets it grow on demand up to a stated bound.
+`Books` owns the memory that the kernels of `level_kernels` work in. The memory grows on demand up to a given bound.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ Records = NDArray[np.void]
 
 
 class Books(BookStates):
-    """Books by level: see `BookStates`. Of books of orders it counts the records, and does nothing else.
+    """Books by level, see `BookStates`. Records of books of orders are only counted.
 
-    A side that has `max_levels` levels gives up its worst one for a better one, counted as `levels_evicted`: the best
-    `max_levels` of a deeper book are kept.
+    A side with `max_levels` levels gives up its worst level for a better one, counted as `levels_evicted`: of a deeper
+    book, the best `max_levels` levels are kept.
     """
 
     def __init__(self, max_levels: int = 20_000) -> None:

@@ -1,9 +1,9 @@
-"""The state machine of books by level: which records change a book, when it is stale, and when its best is said.
+"""The state machine of books by level: which records change a book, when it is stale, and when a BBO is due.
 
-The rules stand in docs/design.md §2; `books.plain_books` folds the same records with dicts and defines what is right.
+The rules are in docs/design.md §2; `books.plain_books` folds the same records with dicts and defines correctness.
 A book has two sides, each a run of levels (`books.level_runs`) in two pools that all books share; `sides[instrument,
-side]` says where a run lies. State is data only: a batch may be cut anywhere, also inside an atomic event, and the
-next call goes on.
+side]` says where a run is. All state is data: a batch may be cut anywhere, even inside an atomic event, and the next
+call continues.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tickplant.records.layouts import NO_PRICE, Flag, GapCause, Kind, Side, Stat
 Records = NDArray[np.void]
 Integers = NDArray[np.int64]
 
-STALE: Final = 0  # levels are ignored until the next CLEAR; also the state of a book that nobody has described yet
-LOADING: Final = 1  # a CLEAR has come, the LAST of its event has not
+STALE: Final = 0  # levels are ignored until the next CLEAR; also the state of a book that no record has described
+LOADING: Final = 1  # a CLEAR has come, but not the LAST of its event
 LIVE: Final = 2
 
 BOOK: Final = np.dtype(
@@ -30,39 +30,39 @@ BOOK: Final = np.dtype(
         ("bid_size", "<i8"),
         ("ask_price", "<i8"),
         ("ask_size", "<i8"),
-        ("ts_event", "<i8"),  # of the last record that the book took in
+        ("ts_event", "<i8"),  # of the last record applied to the book
         ("ts_recv", "<i8"),
         ("venue_seq", "<u8"),
         ("seq", "<u8"),
-        ("cleared", "<u4"),  # how often it was cleared: a book of orders then has no order of before
+        ("cleared", "<u4"),  # how often it was cleared: a book of orders then keeps no earlier order
         ("flags", "<u2"),
         ("state", "u1"),
-        ("inside", "u1"),  # an atomic event has begun and its LAST has not come
-        ("evicted", "u1"),  # since the last CLEAR a level was given up, or an order refused or matched
+        ("inside", "u1"),  # an atomic event has begun, and its LAST has not come
+        ("evicted", "u1"),  # since the last CLEAR, a level was given up, or an order refused or matched
         ("cause", "u1"),  # the GapCause that made it stale
-        ("unknown", "u1"),  # of a book of orders: which of order_kernels.UNKNOWN_CAUSES it has had, a bit each
+        ("unknown", "u1"),  # for a book of orders: which of order_kernels.UNKNOWN_CAUSES have occurred, a bit each
     ],
     align=True,
 )
-"""One book: what was last said about it, and in which state it is."""
+"""One book: its last BBO and its state."""
 
 # Why the folding stopped.
 DONE: Final = 0
-OUTPUT_FULL: Final = 1  # empty `out` and go on
-SIDE_FULL: Final = 2  # give the side of the record at `position` more room and go on
-NEW_INSTRUMENT: Final = 3  # make room for the instrument of the record at `position` and go on
-SAMPLES_FULL: Final = 5  # of `book_samples`: give the levels of samples more room and go on; 4 is of `order_kernels`
+OUTPUT_FULL: Final = 1  # empty `out` and continue
+SIDE_FULL: Final = 2  # give the side of the record at `position` more room and continue
+NEW_INSTRUMENT: Final = 3  # make room for the instrument of the record at `position` and continue
+SAMPLES_FULL: Final = 5  # in `book_samples`: give samples' levels more room and continue; 4 is in `order_kernels`
 
 # Positions in `tally`.
 LEVELS: Final = 0  # levels set or removed
 IGNORED: Final = 1  # levels that came while the book was stale
-INVALID: Final = 2  # levels without a side or a price, or of negative size
+INVALID: Final = 2  # levels without a side or a price, or with a negative size
 EVICTED: Final = 3  # worst levels given up because a side had `max_levels`
 CROSSED: Final = 4  # events after which bid >= ask
 WENT_STALE: Final = 5
-ELSEWHERE: Final = 6  # records that concern books of orders
+ELSEWHERE: Final = 6  # records for books of orders
 TALLY: Final = ("levels", "levels_ignored", "levels_invalid", "levels_evicted", "crossed", "went_stale")
-"""Names of the positions; the last one has none."""
+"""Names of the positions; the last position has none."""
 
 _LEVEL: Final = int(Kind.LEVEL)
 _FIRST_ORDER: Final = int(Kind.ORDER_ADD)
@@ -87,7 +87,7 @@ _CAUSE_DISCONNECT: Final = int(GapCause.DISCONNECT)
 
 @kernel
 def write_bbo(out: Any, book: Any, tick: Any, instrument: int) -> None:
-    """One BBO record: the book's last said state, at the time of `tick`."""
+    """Write one BBO record: the book's best as last noted, at the time of `tick`."""
     out["ts_event"] = tick["ts_event"]
     out["ts_recv"] = tick["ts_recv"]
     out["bid_price"] = book["bid_price"]
@@ -103,7 +103,7 @@ def write_bbo(out: Any, book: Any, tick: Any, instrument: int) -> None:
 
 @kernel
 def make_stale(book: Any, cause: int, tally: Integers) -> bool:
-    """Mark a book stale, its content kept. Returns whether its flags changed, so that a BBO is due."""
+    """Mark a book stale, keeping its content. Returns whether its flags changed, so that a BBO is due."""
     book["inside"] = 0
     if book["state"] == STALE:
         return False
@@ -118,7 +118,7 @@ def make_stale(book: Any, cause: int, tally: Integers) -> bool:
 
 @kernel
 def refresh(book: Any, bid: Any, ask: Any, keys: Integers, sizes: Integers, tally: Integers) -> bool:
-    """Compare the top of a live book with what was last said of it. Returns whether a BBO is due."""
+    """Compare the top of a live book with its last BBO. Returns whether a BBO is due."""
     bid_price, bid_size, ask_price, ask_size, flags = NO_PRICE, 0, NO_PRICE, 0, 0
     if bid["count"]:
         at = bid["start"] + bid["count"] - 1
@@ -134,7 +134,7 @@ def refresh(book: Any, bid: Any, ask: Any, keys: Integers, sizes: Integers, tall
 
 @kernel
 def say(book: Any, bid_price: int, bid_size: int, ask_price: int, ask_size: int, flags: int) -> bool:
-    """Note what there is to say of a live book. Returns whether that is news, so that a BBO is due."""
+    """Note the best of a live book. Returns whether it has changed, so that a BBO is due."""
     if (
         bid_price == book["bid_price"]
         and bid_size == book["bid_size"]
@@ -153,7 +153,7 @@ def say(book: Any, bid_price: int, bid_size: int, ask_price: int, ask_size: int,
 
 @kernel
 def note(book: Any, tick: Any) -> bool:
-    """A book has taken a record in. Returns whether that ends an atomic event, after which the book is live."""
+    """Note a record applied to a book. Returns whether it ends an atomic event, after which the book is live."""
     book["ts_event"] = tick["ts_event"]
     book["ts_recv"] = tick["ts_recv"]
     book["venue_seq"] = tick["venue_seq"]
@@ -168,9 +168,9 @@ def note(book: Any, tick: Any) -> bool:
 
 @inlined
 def guess_ahead(ticks: Records, i: int, sides: Any, hints: Integers) -> Any:
-    """A guess of where the level of a tick is, one tick ahead of its use: 5% on recorded streams.
+    """A guess of where a tick's level is, made one tick ahead of its use, which saves 5% on recorded streams.
 
-    Whatever branch the tick before takes that nobody could foresee, the guess has been loaded meanwhile.
+    The guess is loaded while the previous tick takes its unpredictable branches.
     """
     if i < len(ticks):
         tick = ticks[i]
@@ -198,7 +198,7 @@ def apply_ticks(
 
     Args:
         ticks: TICK records in stored order.
-        position: the first one to take.
+        position: index of the first tick to take.
         books: BOOK by instrument id.
         sides: SIDE by instrument id and side (0 bid, 1 ask).
         keys: pool of keys.
@@ -209,7 +209,7 @@ def apply_ticks(
         tally: counters, see `TALLY`.
 
     Returns:
-        The position reached, the number of BBO records written, and why it stopped: DONE or what is to be done first.
+        The position reached, the number of BBO records written, and why it stopped: DONE, or what must be done first.
     """
     written = 0
     ahead = guess_ahead(ticks, position, sides, hints)

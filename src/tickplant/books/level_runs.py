@@ -1,15 +1,14 @@
-"""One side of a book: a run of levels in a pool, ascending by key, so the best level is the last one.
+"""One side of a book: a run of levels in a pool, ascending by key, so that the best level is last.
 
 A run is `keys` and `sizes`, two parallel arrays that several sides may share. The key of a bid is its price, that of
 an ask its negated price: one routine serves both, and a change near the top moves few levels. A removed level stays in
 the run with size 0: venues set the same and neighbouring prices again and again, and reusing its place saves moving
-thousands of levels. From its `start` to its best level a run begins and ends with a level; above that, up to its `end`,
-are removed ones alone.
+thousands of levels. From its `start` to its best level, a run begins and ends with a level; from there to its `end`
+there are only removed levels.
 
-Where in the room an entry was last is noted among the `hints`, by a hash of its key: most levels are found there at
-once. A hint may point anywhere, and has 16 bits: what is found there counts only if it is the key. Where entries have
-moved since, a level is mostly near the last one that was searched for, because venues send those of an event in order,
-or near its hint.
+`hints` record where in the room an entry last was, by a hash of its key: most levels are found there at once. A hint
+has 16 bits and may point anywhere, so a hit counts only if the key is there. If entries have moved since, a level is
+mostly near its hint, or near the last level searched for, because venues send the levels of an event in order.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ Integers = NDArray[np.int64]
 
 SIDE: Final = np.dtype(
     [
-        ("base", "<i8"),  # `room` entries of the pools from here on are its own
+        ("base", "<i8"),  # `room` entries of the pools from here on belong to this side
         ("room", "<i8"),
-        ("start", "<i8"),  # of the run
+        ("start", "<i8"),  # start of the run
         ("count", "<i8"),  # entries from `start` to the best level
         ("alive", "<i8"),  # levels among them
-        ("end", "<i8"),  # of the run
+        ("end", "<i8"),  # end of the run
         ("last", "<i8"),  # where the last search ended; may point anywhere
-        ("moved", "<i8"),  # entries moved one by one since they were spread
+        ("moved", "<i8"),  # entries moved one by one since the last `spread`
     ]
 )
 """One side of a book."""
@@ -40,23 +39,23 @@ SIDE: Final = np.dtype(
 UNBOUNDED: Final = 2**62
 """As `max_levels`: more than any book has."""
 
-MOST_FILLED: Final = 2  # a side that has used one in so many entries of its room needs more
+MOST_FILLED: Final = 2  # a side that has used one in this many entries of its room needs more
 REACH: Final = 8  # how far, in entries, `make_way` looks for the place of a removed level
-PATIENCE: Final = 4  # after moving so many times as many entries as it has room for, a run is spread anew
-NEAR: Final = 64  # entries around the last one that are compared all at once
-_BELOW: Final = 48  # of them below it: venues send the levels of an event from the best to the worst
+PATIENCE: Final = 4  # after moving this many times its room in entries, a run is spread again
+NEAR: Final = 64  # entries around a guess that are compared all at once
+_BELOW: Final = 48  # of these, below the last one: venues send the levels of an event from best to worst
 
 _LOW: Final = 0xFFFFFFFF
-_HINT_BITS: Final = 0xFFFF  # of a place in the room: hints of all sides that are in use stay in the nearest cache
-_SPREAD: Final = 0x4F1BBCDD  # near half of 2**32 over the golden ratio: neighbouring keys get places far apart
+_HINT_BITS: Final = 0xFFFF  # of a place in the room; so small that the hints of all sides in use stay in the L1 cache
+_SPREAD: Final = 0x4F1BBCDD  # near half of 2**32 / golden ratio: neighbouring keys get places far apart
 
 
 @kernel
 def move_up(keys: Integers, sizes: Integers, first: int, last: int) -> None:
-    """Entries `first` to `last - 1` move up by one.
+    """Move entries `first` to `last - 1` up by one.
 
-    With unsigned indices, here and below: numba looks at signed ones for a negative value, which costs the loop its
-    vector instructions; measured, four times the time.
+    Indices are unsigned here and below: numba checks signed ones for negative values, which keeps the loop from being
+    vectorized; measured: four times slower.
     """
     one = np.uint64(1)
     stop = np.uint64(first)
@@ -69,7 +68,7 @@ def move_up(keys: Integers, sizes: Integers, first: int, last: int) -> None:
 
 @kernel
 def move_down(keys: Integers, sizes: Integers, first: int, last: int) -> None:
-    """Entries `first + 1` to `last` move down by one."""
+    """Move entries `first + 1` to `last` down by one."""
     one = np.uint64(1)
     stop = np.uint64(last)
     i = np.uint64(first)
@@ -81,7 +80,7 @@ def move_down(keys: Integers, sizes: Integers, first: int, last: int) -> None:
 
 @inlined
 def home_of(side: Any, key: int) -> Any:
-    """Where the hint of a key is. The arithmetic stays below 2**63, so that plain Python's is the same."""
+    """Where the hint of a key is. The arithmetic stays below 2**63, so that plain Python gives the same."""
     return np.uint64(side["base"] + (((key & _LOW) * _SPREAD & _LOW) * side["room"] >> 32))
 
 
@@ -89,7 +88,7 @@ def home_of(side: Any, key: int) -> Any:
 def lower_bound(keys: Integers, start: int, end: int, key: int) -> Any:
     """First place of `keys[start:end]` whose key is >= `key`.
 
-    Three keys are compared at a time and the results added up: no step waits for a branch that nobody can foresee.
+    Three keys are compared at a time and the results added up: no step waits for an unpredictable branch.
     """
     at, left = np.uint64(start), np.uint64(end - start)
     one, three = np.uint64(1), np.uint64(3)
@@ -108,13 +107,13 @@ def lower_bound(keys: Integers, start: int, end: int, key: int) -> Any:
 
 @inlined
 def guess(side: Any, hints: Integers, key: int) -> Any:
-    """Where a key was last, to be handed to `find`: it may be anywhere by now."""
+    """Where a key last was, as an argument for `find`; it may be anywhere by now."""
     return side["base"] + np.int64(hints[home_of(side, key)])
 
 
 @inlined
 def brackets(keys: Integers, start: Any, end: Any, low: Any, key: int) -> Any:
-    """Whether the place of a key is among the NEAR entries from `low` on, which may be anywhere."""
+    """Whether the place of a key is among the NEAR entries from `low` on; `low` may be any number."""
     if low < start or low + NEAR > end:
         return False
     return keys[np.uint64(low)] < key <= keys[np.uint64(low + NEAR - 1)]
@@ -122,7 +121,7 @@ def brackets(keys: Integers, start: Any, end: Any, low: Any, key: int) -> Any:
 
 @inlined
 def find(side: Any, keys: Integers, hints: Integers, key: int, at: Any) -> Any:
-    """First entry of a run whose key is >= `key`, or its end. `at` is a `guess`, which any number may be."""
+    """First entry of a run whose key is >= `key`, or the run's end. `at` is a `guess`, which may be any number."""
     start, end = side["start"], side["end"]
     if start <= at < end and keys[np.uint64(at)] == key:
         return at
@@ -132,7 +131,7 @@ def find(side: Any, keys: Integers, hints: Integers, key: int, at: Any) -> Any:
     if brackets(keys, start, end, low, key):
         first = np.uint64(low)
         at = low
-        for i in range(NEAR):  # in vector instructions
+        for i in range(NEAR):  # vectorized
             at += np.int64(keys[first + np.uint64(i)] < key)
     else:
         at = lower_bound(keys, start, end, key)
@@ -143,7 +142,7 @@ def find(side: Any, keys: Integers, hints: Integers, key: int, at: Any) -> Any:
 
 @kernel
 def empty(side: Any) -> None:
-    """Remove all levels. The next ones begin in the middle: a snapshot may come from the best or from the worst on."""
+    """Remove all levels. The next ones begin in the middle: a snapshot may come best first or worst first."""
     side["start"] = side["base"] + side["room"] // 2
     side["end"] = side["start"]
     side["count"] = 0
@@ -152,9 +151,9 @@ def empty(side: Any) -> None:
 
 @kernel
 def trim(side: Any, sizes: Integers) -> None:
-    """Let a run begin with a level, and its best entry be one, after one was removed there.
+    """After a level was removed at either end, let the run begin with a level and its best entry be a level.
 
-    Removed levels above the best one wait for their return, but for long stretches, which would be passed each time.
+    Removed levels above the best one stay for their return, except long stretches, which would be scanned each time.
     """
     start = side["start"]
     count = side["count"]
@@ -175,10 +174,10 @@ def trim(side: Any, sizes: Integers) -> None:
 
 @kernel
 def spread(side: Any, keys: Integers, sizes: Integers, hints: Integers) -> None:
-    """Squeeze the removed levels out of a run and spread the others over the middle of its room.
+    """Squeeze the removed levels out of a run, and spread the others over the middle of its room.
 
-    Half of what is free lies around the run. Of the other half removed levels are made, evenly between the levels, at
-    prices that are not in the run: places for new ones.
+    Half of the free entries lie around the run. The other half become removed levels, spaced evenly between the levels,
+    at prices that are not in the run: places for new levels.
     """
     base = side["base"]
     start = side["start"]
@@ -209,7 +208,7 @@ def spread(side: Any, keys: Integers, sizes: Integers, hints: Integers) -> None:
 
 @inlined
 def change(side: Any, sizes: Integers, at: int, size: int) -> None:
-    """Give the entry `at` another size."""
+    """Set the size of the entry `at`."""
     start = side["start"]
     best = start + side["count"] - 1
     place = np.uint64(at)
@@ -224,10 +223,10 @@ def change(side: Any, sizes: Integers, at: int, size: int) -> None:
 
 @kernel
 def make_way(side: Any, keys: Integers, sizes: Integers, at: int) -> int:
-    """Move entries so that a new one has room before entry `at`. Returns its place, or -1: spread the run first.
+    """Move entries to make room for a new one before entry `at`. Returns its place, or -1: spread the run first.
 
-    The new one takes the place of a removed level where one is near; else the run grows at its nearer end, where
-    nothing moves if that is where the new one belongs. A run that has no room there, or has moved too much, is spread.
+    The new entry takes the place of a removed level if one is near; otherwise the run grows at its nearer end, where
+    nothing moves if the new entry belongs there. A run that has no room there, or has moved too much, must be spread.
     """
     start = side["start"]
     end = side["end"]
@@ -262,7 +261,7 @@ def make_way(side: Any, keys: Integers, sizes: Integers, at: int) -> int:
 
 @inlined
 def insert(side: Any, keys: Integers, sizes: Integers, hints: Integers, at: int, key: int, size: int) -> bool:
-    """Put a new level before entry `at`. Returns False where there is no room for it."""
+    """Insert a new level before entry `at`. Returns False if there is no room for it."""
     place: Any = make_way(side, keys, sizes, at)
     if place < 0:
         if MOST_FILLED * side["alive"] >= side["room"]:
@@ -280,7 +279,7 @@ def insert(side: Any, keys: Integers, sizes: Integers, hints: Integers, at: int,
 
 @kernel
 def drop_worst(side: Any, keys: Integers, sizes: Integers) -> int:
-    """Remove the worst level of a side that has one. Returns its key."""
+    """Remove the worst level of a non-empty side. Returns its key."""
     start = side["start"]
     key: int = keys[start]
     sizes[start] = 0
@@ -291,7 +290,7 @@ def drop_worst(side: Any, keys: Integers, sizes: Integers) -> int:
 
 @kernel
 def copy_best(side: Any, keys: Integers, sizes: Integers, sign: int, out: Integers) -> int:
-    """Write price (key times `sign`) and size of the best levels, best first, to `out`, shape (n, 2), n at most.
+    """Write price (key times `sign`) and size of the best levels, at most n, best first, to `out`, shape (n, 2).
 
     Returns their number.
     """
@@ -313,7 +312,7 @@ def copy_levels(
 ) -> tuple[int, int]:
     """Write price, size and -1 of the best levels of a book to `out`, shape (n, 3): bids, then asks, best first.
 
-    Returns how many bids and asks there are, at most `depth` each. Where that is more than n, nothing is written.
+    Returns how many bids and asks there are, at most `depth` each. If together they exceed n, nothing is written.
     """
     bids, asks = min(sides[instrument, 0]["alive"], depth), min(sides[instrument, 1]["alive"], depth)
     if bids + asks <= len(out):
@@ -328,7 +327,7 @@ def copy_levels(
 def set_guessed(
     side: Any, keys: Integers, sizes: Integers, hints: Integers, key: int, size: int, max_levels: int, at: int
 ) -> int:
-    """As `set_level`, given a `guess` of the place, which a caller that knows the key early has loaded early."""
+    """As `set_level`, given a `guess` of the place, which a caller that knows the key early can load early."""
     at = find(side, keys, hints, key, at)
     if at < side["end"] and keys[np.uint64(at)] == key:
         change(side, sizes, at, size)
@@ -344,5 +343,5 @@ def set_guessed(
 
 @inlined
 def set_level(side: Any, keys: Integers, sizes: Integers, hints: Integers, key: int, size: int, max_levels: int) -> int:
-    """Set or remove one level. Returns the number of levels evicted, 0 or 1, or -1: no room, nothing was done."""
+    """Set or remove one level. Returns the number of levels evicted, 0 or 1, or -1: no room, nothing done."""
     return set_guessed(side, keys, sizes, hints, key, size, max_levels, guess(side, hints, key))

@@ -1,8 +1,7 @@
 """The books of a stream of ticks, by level or of orders, whichever an instrument has.
 
-A feed takes `book` or `orders` of an instrument, not both, so each instrument has one book; its levels, its best and
-its state are asked for in the same way. Where there were both, at different times, the one counts that is in sync, and
-of two the newer one.
+A feed takes `book` or `orders` of an instrument, not both, so each instrument has one book, with one interface for its
+levels, best and state. If there were both kinds at different times, the book in sync counts, else the newer one.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ from tickplant.records.layouts import BBO, Side
 Records = NDArray[np.void]
 
 MAX_LEVELS: Final = 20_000
-"""What a side holds unless something else is said."""
+"""Levels per side by default."""
 
 
 class MarketBooks:
-    """Books by level and books of orders. Ticks without orders pass the kernel of levels alone.
+    """Books by level and books of orders. While no tick concerns orders, only the kernel of levels runs.
 
     Args:
         max_levels: see `Books`.
         max_orders: see `OrderBooks`.
-        matching: likewise.
+        matching: see `OrderBooks`.
     """
 
     def __init__(self, max_levels: int = MAX_LEVELS, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
@@ -50,12 +49,12 @@ class MarketBooks:
         self.of_orders = OrderBooks(max_orders, matching=matching)
         self._fold: Callable[[Records], int] = self._fold_first
         self.address = self.by_level.address
-        """Of the words that `kernel` works in."""
-        self.orders_too = False  # from the first record for books of orders on
+        """Address of the words that `kernel` works in."""
+        self.orders_too = False  # set from the first record for books of orders on
 
     @property
     def counters(self) -> dict[str, int]:
-        """What has been counted."""
+        """Counters by name, summed over both kinds."""
         total = self.by_level.counters
         for name, value in self.of_orders.counters.items():
             total[name] = total.get(name, 0) + value
@@ -63,7 +62,7 @@ class MarketBooks:
 
     @property
     def stale(self) -> int:
-        """Books that had content once and are out of sync with their venue now."""
+        """Books that once had content and are now out of sync with their venue."""
         return self.by_level.stale + self.of_orders.stale
 
     @property
@@ -73,16 +72,16 @@ class MarketBooks:
 
     @property
     def memory_bytes(self) -> int:
-        """Allocated."""
+        """Bytes allocated."""
         return self.by_level.memory_bytes + self.of_orders.memory_bytes
 
     def reserve(self, instrument_id: int) -> None:
-        """Have books for every id up to this one."""
+        """Make books for every id up to this one."""
         self.by_level.reserve(instrument_id)
         self.of_orders.reserve(instrument_id)
 
     def apply(self, ticks: Records, samples: BookSamples | None = None) -> Records:
-        """Fold TICK records, in stored order, into the books, and take the samples, if any, on the way.
+        """Fold TICK records, in stored order, into the books, and take the samples, if any, along the way.
 
         Returns BBO records as `BookStates.apply` does.
         """
@@ -91,7 +90,7 @@ class MarketBooks:
         return self.finish(ticks, self._fold(ticks))
 
     def finish(self, ticks: Records, result: int) -> Records:
-        """What `apply` returns, given what `kernel` has returned for these ticks."""
+        """What `apply` returns, given what `kernel` returned for these ticks."""
         if result == 0:
             return NOTHING
         if 0 < result < ONLY_LEVELS:
@@ -106,7 +105,7 @@ class MarketBooks:
         return self._of_orders_too(ticks, self.by_level.finish(ticks, result))
 
     def _of_orders_too(self, ticks: Records, by_level: Records, samples: BookSamples | None = None) -> Records:
-        """What `apply` returns, after the books by level have taken these ticks and said so much."""
+        """What `apply` returns, after the books by level have taken these ticks and returned `by_level`."""
         if not self.by_level.elsewhere:
             return by_level
         if not self.orders_too:
@@ -118,11 +117,11 @@ class MarketBooks:
 
     @property
     def kernel(self) -> Callable[[Records, int], int]:
-        """Folds ticks in the words at `address`."""
+        """The kernel that folds ticks in the words at `address`."""
         return fold_both_at if self.orders_too else fold_levels_at
 
     def _fold_first(self, ticks: Records) -> int:
-        """Compile, or load, the kernel that is `_fold` from then on: an attribute that Python finds at once."""
+        """Compile or load the kernel, which replaces `_fold` from then on: an attribute that Python finds at once."""
         self._fold = self.by_level.fold
         return self._fold(ticks)
 
@@ -131,20 +130,20 @@ class MarketBooks:
         return self.of_orders.news() if self.orders_too else []
 
     def prepare_to_sample(self) -> None:
-        """Compile, or load, the kernels that take samples."""
+        """Compile or load the kernels that take samples."""
         self.by_level.prepare_to_sample()
         self.of_orders.prepare_to_sample()
 
     def has_orders(self, instrument_id: int) -> bool:
-        """Whether the book of an instrument is one of orders."""
+        """Whether an instrument's book is a book of orders."""
         return self._of(instrument_id) is self.of_orders
 
     def is_stale(self, instrument_id: int) -> bool:
-        """Whether the book is out of sync, or was never described."""
+        """Whether the book is out of sync or was never described."""
         return self._of(instrument_id).is_stale(instrument_id)
 
     def times(self, instrument_id: int) -> tuple[int, int]:
-        """`ts_event` and `ts_recv` of the last record that the book took in; 0 where there was none."""
+        """`ts_event` and `ts_recv` of the last record applied to the book; 0 if there was none."""
         return self._of(instrument_id).times(instrument_id)
 
     def levels(self, instrument_id: int, side: Side) -> NDArray[np.int64]:
@@ -152,22 +151,22 @@ class MarketBooks:
         return self._of(instrument_id).levels(instrument_id, side)
 
     def snapshot(self, instrument_id: int) -> Records:
-        """The levels of a book, as `BookStates.snapshot` has them."""
+        """The levels of a book, as in `BookStates.snapshot`."""
         return self._of(instrument_id).snapshot(instrument_id)
 
     def own_snapshot(self, instrument_id: int) -> Records:
-        """The book as records of its own kind: a book of orders is folded from orders."""
+        """The book as records of its own kind: orders for a book of orders."""
         if self.has_orders(instrument_id):
             return self.of_orders.order_snapshot(instrument_id)
         return self.by_level.snapshot(instrument_id)
 
     def whole(self) -> Iterator[Records]:
-        """Snapshots, as records of their own kind, of the books that are all that the records say."""
+        """Snapshots, as records of their own kind, of the books that are exactly what the records say."""
         yield from (self.by_level.snapshot(id_) for id_ in self.by_level.whole())
         yield from (self.of_orders.order_snapshot(id_) for id_ in self.of_orders.whole())
 
     def _of(self, instrument_id: int) -> BookStates:
-        """Where the book of an instrument is."""
+        """The books that hold an instrument's book."""
         levels, orders = self.by_level, self.of_orders
         if not orders.is_described(instrument_id):
             return levels
@@ -177,7 +176,7 @@ class MarketBooks:
 
 
 def _in_order(by_level: Records, of_orders: Records) -> Records:
-    """The BBO of both in the order of their causes."""
+    """The BBO records of both, in the order of their causes."""
     if not len(of_orders) or not len(by_level):
         return of_orders if len(of_orders) else by_level
     both = joined([by_level, of_orders], BBO)

@@ -1,7 +1,7 @@
-"""Books of orders of many instruments: feed them ticks, get best bids and offers, levels, orders and their places.
+"""Books of orders of many instruments: apply ticks, get best bids and offers, levels, orders and queue positions.
 
-`OrderBooks` owns the memory that the kernels work in. It grows on demand, 104 bytes an order, doubling, up to
-`max_orders`.
+`OrderBooks` owns the memory that the kernels work in. The memory grows on demand by doubling, at 104 bytes per order,
+up to `max_orders`.
 """
 
 from __future__ import annotations
@@ -32,20 +32,21 @@ _FIRST_ORDERS: Final = 64  # a power of two
 
 
 class Unknown(NamedTuple):
-    """Records of this kind have named an order of this instrument that was never added."""
+    """An instrument and a kind of record that has named an order which was never added."""
 
     instrument: int
     kind: Kind
 
 
 class OrderBooks(BookStates):
-    """Books of orders: see `BookStates`.
+    """Books of orders; see `BookStates`.
 
     Args:
-        max_orders: of all books together. Those beyond are refused and counted as `orders_refused`; their books are
-            then not what the records say, and not among `whole()`, until the next CLEAR.
-        matching: books that are crossed at the end of an event are resolved by trading the best orders against each
-            other, first come first. Otherwise their BBO has the flag CROSSED.
+        max_orders: bound on the orders of all books together. Further orders are refused and counted as
+            `orders_refused`; their books then deviate from the records, and are not among `whole()`, until the next
+            CLEAR.
+        matching: whether books that are crossed at the end of an event are resolved, by trading the best orders against
+            each other in time priority. Otherwise their BBO has the flag CROSSED.
     """
 
     def __init__(self, max_orders: int = MAX_ORDERS, *, matching: bool = False) -> None:
@@ -63,7 +64,7 @@ class OrderBooks(BookStates):
 
     @property
     def memory_bytes(self) -> int:
-        """Allocated for books and what is in them."""
+        """Bytes allocated for books and their content."""
         return super().memory_bytes + self._orders.nbytes + self._prices.nbytes + self._table.nbytes
 
     @property
@@ -72,9 +73,9 @@ class OrderBooks(BookStates):
         return int(self._used[ALIVE])
 
     def news(self) -> list[Unknown]:
-        """Which causes of operations on unknown orders any book has had, where there is a new one since the last call.
+        """All causes of operations on unknown orders that books have had, if there is a new one since the last call.
 
-        Those of the past are among them.
+        Earlier causes are included; empty if there is no new one.
         """
         if self._tally[k.NEWS] == self._news:
             return []
@@ -88,7 +89,7 @@ class OrderBooks(BookStates):
         ]
 
     def levels(self, instrument_id: int, side: Side) -> NDArray[np.int64]:
-        """See `BookStates`: of each price the size of all its orders."""
+        """See `BookStates`: for each price, the size of all its orders."""
         if instrument_id >= len(self._books):
             return np.zeros((0, 2), np.int64)
         keys, places = self._runs.entries(instrument_id, side - 1)
@@ -98,9 +99,9 @@ class OrderBooks(BookStates):
         """The orders of one side, dtype QUEUED, best price first and each queue in its order.
 
         Args:
-            instrument_id: of the book.
+            instrument_id: the book's instrument.
             side: BID or ASK.
-            levels: only those at so many of the best prices; None: all.
+            levels: only orders at this many of the best prices; None: all.
         """
         if instrument_id >= len(self._books):
             return np.zeros(0, QUEUED)
@@ -111,7 +112,7 @@ class OrderBooks(BookStates):
         return out
 
     def order_snapshot(self, instrument_id: int) -> Records:
-        """The book as `snapshot` has it, but as orders: an ORDER_ADD of each, in price-time priority."""
+        """The book as in `snapshot`, but as orders: an ORDER_ADD for each, in price-time priority."""
         self.reserve(instrument_id)
         bids, asks = self.orders(instrument_id, Side.BID), self.orders(instrument_id, Side.ASK)
         records = self._framed(instrument_id, len(bids), len(asks), Flag.ON_ORDERS)
@@ -123,15 +124,15 @@ class OrderBooks(BookStates):
         return records
 
     def prepare_to_sample(self) -> None:
-        """See `BookStates`; and those that remember places in queues."""
+        """See `BookStates`; also compiles the kernels that remember places in queues."""
         super().prepare_to_sample()
         self.follow_again(np.zeros(1, FOLLOWER)[0], [0] * FOLLOWED)
         count_ahead(self._prices, self._orders, 0, 0)
 
     def followed(self, follower: np.void) -> tuple[int, ...]:
-        """What is to be remembered of a follower: its cycle and instrument, of bid and ask the key and orders ahead.
+        """What to store of a follower: its cycle and instrument, and for bid and ask the key and the orders ahead.
 
-        The cycle is NOTHING where no order is followed. The numbers are good for `follow_again` of any books that hold
+        The cycle is NOTHING if no order is followed. The numbers are valid for `follow_again` with any books that hold
         the same orders in the same queues.
         """
         id_ = int(follower["instrument"])
@@ -146,7 +147,7 @@ class OrderBooks(BookStates):
         return tuple(found)
 
     def follow_again(self, follower: np.void, remembered: Sequence[int]) -> None:
-        """Go on with what `followed` has given."""
+        """Restore a follower from what `followed` returned."""
         cycle, instrument_id, *sides = remembered
         self.reserve(instrument_id)
         follower["cycle"], follower["instrument"] = cycle, instrument_id
@@ -171,7 +172,7 @@ class OrderBooks(BookStates):
         return direct(sample_orders, 0, 0, *BookSamples().arguments)
 
     def fold_behind(self, books: BookStates) -> Callable[[Records], int]:
-        """`fold_kernels.fold_both`, which folds into these books by level first."""
+        """`fold_kernels.fold_both`, which folds into the given books by level first."""
         self._words[m.BY_LEVEL] = id(books.memory)
         return method(m.fold_both, self.memory)
 

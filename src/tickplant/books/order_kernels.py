@@ -1,7 +1,7 @@
-"""The state machine of books of orders: which records change a book, when it is stale, and when its best is said.
+"""The state machine of books of orders: which records change a book, when it is stale, and when a BBO is due.
 
-The rules stand in docs/design.md §2; `books.plain_orders` folds the same records with dicts and defines what is right.
-As with books by level, state is data only: a batch may be cut anywhere, and the next call goes on.
+The rules are in docs/design.md §2; `books.plain_orders` folds the same records with dicts and defines correctness. As
+with books by level, all state is data: a batch may be cut anywhere, and the next call continues.
 """
 
 from __future__ import annotations
@@ -46,22 +46,22 @@ Integers = NDArray[np.int64]
 UNKNOWN_CAUSES: Final = (Kind.ORDER_MODIFY, Kind.ORDER_CANCEL, Kind.ORDER_FILL)
 """Kinds of records that may name an order that was never added. The bit of a kind is `1 << (kind - ORDER_MODIFY)`."""
 
-ORDERS_FULL: Final = 4  # why it stopped, besides those of `level_kernels`: give orders and prices more room and go on
+ORDERS_FULL: Final = 4  # why it stopped, besides `level_kernels`' reasons: give orders and prices room and continue
 
-# Positions in `tally`; CROSSED and WENT_STALE stand where they stand for levels.
-TAKEN: Final = 0  # records that a book took in
+# Positions in `tally`; CROSSED and WENT_STALE have the same positions as for levels.
+TAKEN: Final = 0  # records applied to a book
 IGNORED: Final = 1  # records that came while the book was stale
-INVALID: Final = 2  # without a side, price or size, or of a size that does not fit
-REFUSED: Final = 3  # orders that were one too many
-UNKNOWN: Final = 6  # this and the next two, in the order of UNKNOWN_CAUSES
-AGAIN: Final = 9  # adds of a known order, which takes the new one's place
-MATCHED: Final = 10  # trades by which crossed books were resolved
-NEWS: Final = 11  # causes that a book had for the first time
+INVALID: Final = 2  # records without a side, price or size, or with a size that does not fit
+REFUSED: Final = 3  # orders beyond `max_orders`
+UNKNOWN: Final = 6  # and the next two positions, in the order of UNKNOWN_CAUSES
+AGAIN: Final = 9  # adds of a known order, which moves to the new place
+MATCHED: Final = 10  # trades that resolved crossed books
+NEWS: Final = 11  # causes that occurred in a book for the first time
 ORDER_TALLY: Final = (
     *("order_records", "orders_ignored", "orders_invalid", "orders_refused", "crossed", "went_stale"),
     *("orders_unknown_modify", "orders_unknown_cancel", "orders_unknown_fill", "orders_added_again", "orders_matched"),
 )
-"""Names of the positions; the last one has none."""
+"""Names of the positions; the last position has none."""
 
 _CLEAR: Final = int(Kind.CLEAR)
 _CHECKSUM: Final = int(Kind.CHECKSUM)
@@ -101,7 +101,7 @@ def place(
     max_orders: int,
     tally: Integers,
 ) -> int:
-    """Put an order, known where `slot` is not 0, behind all others at the price of `tick`. Returns DONE or why not."""
+    """Put an order, known if `slot` is not 0, last in the queue at the price of `tick`. Returns DONE or why not."""
     name: Any = tick["order_id"] or np.uint64(tick["price"])
     instrument, size = tick["instrument"], tick["size"]
     side: Any = np.int64(tick["side"]) - 1
@@ -142,7 +142,7 @@ def take(
     max_orders: int,
     tally: Integers,
 ) -> int:
-    """Let one record about an order change its book. Returns DONE, or what is to be done first: nothing is changed."""
+    """Apply one record about an order to its book. Returns DONE, or what must be done first, with nothing changed."""
     kind, price, size = tick["kind"], tick["price"], tick["size"]
     side: Any = np.int64(tick["side"])
     sided = side in (_BID, _ASK)
@@ -218,14 +218,14 @@ def refresh_orders(
     matching: bool,
     tally: Integers,
 ) -> bool:
-    """Compare the top of a live book with what was last said of it. Returns whether a BBO is due."""
+    """Compare the top of a live book with its last BBO. Returns whether a BBO is due."""
     bid, ask = best(sides, places, instrument, 0), best(sides, places, instrument, 1)
     flags = 0
     if bid and ask and prices[bid]["key"] >= -prices[ask]["key"]:
         tally[CROSSED] += 1
         if matching:
             tally[MATCHED] += match(sides, keys, places, hints, prices, orders, table, used, instrument)
-            book["evicted"] = 1  # from here on it is not what the records alone say
+            book["evicted"] = 1  # from here on, the book deviates from the records
             bid, ask = best(sides, places, instrument, 0), best(sides, places, instrument, 1)
         else:
             flags = _FLAG_CROSSED
@@ -255,27 +255,27 @@ def apply_orders(
     out: Records,
     tally: Integers,
 ) -> tuple[int, int, int]:
-    """Fold `ticks[position:]` into the books of orders; what `level_kernels.apply_ticks` does for levels.
+    """Fold `ticks[position:]` into the books of orders, as `level_kernels.apply_ticks` does for levels.
 
     Args:
         ticks: TICK records in stored order.
-        position: the first one to take.
+        position: index of the first tick to take.
         books: BOOK by instrument id.
         sides: SIDE by instrument id and side (0 bid, 1 ask).
         keys: pool of keys of runs.
         places: pool of slots of `prices`, parallel to `keys`.
         hints: pool of hints, likewise.
-        prices: pool of PRICE, at least one more than `orders` has in use.
+        prices: pool of PRICE, with at least one entry more than `orders` has in use.
         orders: pool of NODE; slot 0 is not used.
         table: ENTRY by name; at least twice as long as `orders`, a power of two.
-        used: how much of the pools is.
-        max_orders: orders that all books together may hold.
+        used: how much of the pools is used.
+        max_orders: how many orders all books together may hold.
         matching: whether crossed books are resolved.
         out: BBO records to fill.
         tally: counters, see `ORDER_TALLY`.
 
     Returns:
-        The position reached, the number of BBO records written, and why it stopped: DONE or what is to be done first.
+        The position reached, the number of BBO records written, and why it stopped: DONE, or what must be done first.
     """
     written = 0
     for i in range(position, len(ticks)):

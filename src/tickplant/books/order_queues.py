@@ -1,8 +1,8 @@
 """Orders in price-time priority: a queue at each price, the prices of a side in a run of levels.
 
-An order is a node of one pool, a price another; both pools are shared by all books of a stream. The nodes at a price
-are linked in order of their time. A side's prices are a run as in `books.level_runs`, whose `sizes` are slots of price
-nodes here. Slots count from 1; 0 is nothing.
+An order is a node of one pool, a price a node of another; all books of a stream share both pools. The orders at a price
+are linked in time order. A side's prices are a run as in `books.level_runs`, whose `sizes` are slots of price nodes
+here. Slots count from 1; 0 is none.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ Integers = NDArray[np.int64]
 
 NODE: Final = np.dtype(
     [
-        ("name", "<u8"),  # what the table knows it by
+        ("name", "<u8"),  # its name in the table
         ("size", "<i8"),
-        ("before", "<u4"),  # its neighbours in the queue; `behind` also links free nodes
+        ("before", "<u4"),  # neighbours in the queue; `behind` also links free nodes
         ("behind", "<u4"),
-        ("price", "<u4"),  # slot
+        ("price", "<u4"),  # slot of its price
         ("owner", "<u4"),
-        ("joined", "<u8"),  # how many places in queues had been taken, of all books, when it took its own
+        ("joined", "<u8"),  # how many places in queues of all books had been taken when it took its own
     ]
 )
 """One order."""
 
 PRICE: Final = np.dtype(
     [
-        ("key", "<i8"),  # of a bid its price, of an ask its negated price
-        ("size", "<i8"),  # of all orders here
-        ("first", "<u4"),  # of the queue; also links free nodes
+        ("key", "<i8"),  # the price of a bid, the negated price of an ask
+        ("size", "<i8"),  # total size of the orders here
+        ("first", "<u4"),  # first order of the queue; also links free nodes
         ("last", "<u4"),
         ("count", "<u4"),
         ("side", "<u4"),  # 0 bid, 1 ask
@@ -48,18 +48,18 @@ PRICE: Final = np.dtype(
 QUEUED: Final = np.dtype(
     [("order_id", "<u8"), ("price", "<i8"), ("size", "<i8"), ("orders_ahead", "<i8"), ("size_ahead", "<i8")]
 )
-"""An order as readers see it: mantissas, and how many orders of which size are before it at its price."""
+"""An order as readers see it: mantissas, and the number and total size of the orders ahead at its price."""
 
 # Positions in `used`.
-ALIVE: Final = 0  # orders
-TOP_NODE: Final = 1  # highest slot that was ever used
-FREE_NODE: Final = 2  # first of the free ones below it
+ALIVE: Final = 0  # orders in all books
+TOP_NODE: Final = 1  # highest slot ever used
+FREE_NODE: Final = 2  # first of the free slots below it
 TOP_PRICE: Final = 3
 FREE_PRICE: Final = 4
-JOINED: Final = 5  # places in queues that were ever taken
+JOINED: Final = 5  # places in queues ever taken
 USED: Final = 6
 
-SIDE_SHIFT: Final = 30  # of an `owner`: above the instrument is the side of an order that has no id
+SIDE_SHIFT: Final = 30  # in an `owner`, the side of an order without id is above the instrument
 _INSTRUMENT: Final = (1 << SIDE_SHIFT) - 1
 
 
@@ -75,7 +75,7 @@ def price_at(
     side: int,
     key: int,
 ) -> int:
-    """Slot of a price, made without orders where there is none; 0: the side's run has no room for it."""
+    """Slot of a price, created without orders if missing; 0 if the side's run has no room for it."""
     run = sides[instrument, side]
     at: Any = level_runs.find(run, keys, hints, key, guess(run, hints, key))
     known = at < run["end"] and keys[at] == key
@@ -122,7 +122,7 @@ def drop_price(
 
 @inlined
 def link(prices: Records, orders: Records, used: Integers, slot: int, at: int, size: int) -> None:
-    """Put an order of this size behind all others at a price."""
+    """Put an order of this size last in the queue at a price."""
     order = orders[slot]
     used[JOINED] += 1
     order["joined"] = used[JOINED]
@@ -142,7 +142,7 @@ def link(prices: Records, orders: Records, used: Integers, slot: int, at: int, s
 
 @inlined
 def unlink(prices: Records, orders: Records, slot: int) -> None:
-    """Take an order out of its queue. Its price stays, even without orders."""
+    """Take an order out of its queue. The price stays, even without orders."""
     order = orders[slot]
     price = prices[order["price"]]
     before, behind = order["before"], order["behind"]
@@ -170,7 +170,7 @@ def add(
     owner: int,
     size: int,
 ) -> None:
-    """A new order behind all others at the price `at`; `entry` is its place in the table. There must be room."""
+    """Add an order last in the queue at the price `at`; `entry` is its place in the table. There must be room."""
     slot = used[FREE_NODE]
     if slot:
         used[FREE_NODE] = orders[slot]["behind"]
@@ -197,7 +197,7 @@ def move(
     at: int,
     size: int,
 ) -> None:
-    """Put a known order behind all others at the price `at`, with this size."""
+    """Move a known order to the end of the queue at the price `at`, with this size."""
     order = orders[slot]
     old = order["price"]
     unlink(prices, orders, slot)
@@ -228,7 +228,7 @@ def remove(
     used: Integers,
     slot: int,
 ) -> None:
-    """An order is gone, and its price where that was the last one."""
+    """Remove an order, and its price if it was the last order there."""
     order = orders[slot]
     at = order["price"]
     unlink(prices, orders, slot)
@@ -250,7 +250,7 @@ def shrink(
     slot: int,
     size: int,
 ) -> None:
-    """An order keeps its place and has `size` less; without any it is gone."""
+    """Reduce an order by `size`, keeping its place; remove it if nothing remains."""
     order = orders[slot]
     if size >= order["size"]:
         remove(sides, keys, places, hints, prices, orders, table, used, slot)
@@ -288,7 +288,7 @@ def empty_side(
 
 @inlined
 def best(sides: Records, places: Integers, instrument: int, side: int) -> int:
-    """Slot of the best price of a side; 0 where the side is empty."""
+    """Slot of the best price of a side; 0 if the side is empty."""
     run = sides[instrument, side]
     return places[run["start"] + run["count"] - 1] if run["count"] else 0
 
@@ -305,7 +305,7 @@ def match(
     used: Integers,
     instrument: int,
 ) -> int:
-    """Trade the best bids against the best asks, first come first, until the book is not crossed. Returns how often."""
+    """Trade the best bids against the best asks, in time priority, until the book is uncrossed. Returns how often."""
     trades = 0
     while True:
         bid, ask = best(sides, places, instrument, 0), best(sides, places, instrument, 1)
@@ -322,7 +322,7 @@ def match(
 def copy_prices(
     sides: Records, keys: Integers, places: Integers, prices: Records, instrument: int, depth: int, out: Integers
 ) -> tuple[int, int]:
-    """As `level_runs.copy_levels`, of a book of orders: price, size of all orders there, and how many these are."""
+    """As `level_runs.copy_levels` for a book of orders: price, total size of the orders there, and their number."""
     bids, asks = copy_levels(sides, keys, places, instrument, depth, out)
     if bids + asks <= len(out):
         for i in range(bids + asks):
@@ -338,7 +338,7 @@ def copy_orders(
 ) -> int:
     """Write the orders of a side as QUEUED to `out`, best price first, each queue in order. Returns their number.
 
-    Ends where `out` is full.
+    Stops when `out` is full.
     """
     run = sides[instrument, side]
     written = 0
@@ -354,7 +354,7 @@ def copy_orders(
                 return written
             order = orders[slot]
             row = out[written]
-            # Of one type, else the two would meet in a float, which has not all digits of an id.
+            # Both of one type: numba would unify two types to float64, which cannot hold all digits of an id.
             row["order_id"] = np.uint64(0) if order["owner"] >> SIDE_SHIFT else order["name"]
             row["price"] = -price["key"] if side else price["key"]
             row["size"] = order["size"]

@@ -1,7 +1,7 @@
-"""Where each order is: a hash table from instrument and name to a slot of the pool of orders.
+"""Where each order is: a hash table from instrument and name to a slot in the pool of orders.
 
-Open addressing with linear probing, at most half full, so a look-up is one or two neighbouring entries. Removing moves
-later entries of the same cluster back instead of leaving marks, so a table that lives for days stays as fast as new.
+Open addressing with linear probing, at most half full, so a look-up reads one or two neighbouring entries. Removal
+moves later entries of the same cluster back instead of leaving tombstones, so a table stays fast for days.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from tickplant.kernels import inlined, kernel
 Records = NDArray[np.void]
 
 ENTRY: Final = np.dtype([("name", "<u8"), ("owner", "<u4"), ("slot", "<u4")])
-"""One entry. `owner` is the instrument and what kind of name it is; `slot` counts from 1, 0: free."""
+"""One entry. `owner` is the instrument and the kind of name; `slot` counts from 1; 0: the entry is free."""
 
 _LOW: Final = np.uint64(0xFFFFFFFF)
 _HALF: Final = np.uint64(32)
-# Odd, and below 2**32 as both factors are: so nothing overflows, which plain Python would warn of.
+# Odd, and below 2**32 as both factors are: so nothing overflows, of which plain Python would warn.
 _OF_LOW: Final = np.uint64(0x9E3779B1)
 _OF_HIGH: Final = np.uint64(0x85EBCA77)
 _OF_OWNER: Final = np.uint64(0xC2B2AE3D)
@@ -36,7 +36,7 @@ def home_of(name: int, owner: int, mask: int) -> Any:
 
 @inlined
 def find(table: Records, name: int, owner: int) -> Any:
-    """Place of a name in the table, or of the free entry where it would go: look at `slot`."""
+    """Place of a name in the table, or of the free entry where it would go: check `slot`."""
     mask = len(table) - 1
     at = home_of(name, owner, mask)
     while table[at]["slot"] != 0 and (table[at]["name"] != name or table[at]["owner"] != owner):
@@ -46,7 +46,7 @@ def find(table: Records, name: int, owner: int) -> Any:
 
 @inlined
 def remember(table: Records, at: int, name: int, owner: int, slot: int) -> None:
-    """Enter a name at the free place that `find` gave."""
+    """Enter a name at the free place that `find` returned."""
     table[at]["name"] = name
     table[at]["owner"] = owner
     table[at]["slot"] = slot
@@ -60,7 +60,7 @@ def forget(table: Records, at: int) -> None:
     at = (hole + 1) & mask
     while table[at]["slot"] != 0:
         home = home_of(table[at]["name"], table[at]["owner"], mask)
-        if ((at - home) & mask) >= ((at - hole) & mask):  # its search passes the hole
+        if ((at - home) & mask) >= ((at - hole) & mask):  # a search for it passes the hole
             remember(table, hole, table[at]["name"], table[at]["owner"], table[at]["slot"])
             hole = at
         at = (at + 1) & mask

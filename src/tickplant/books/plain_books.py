@@ -1,7 +1,6 @@
-"""What the kernels must compute, in plain Python: the definition of a book's and a bar's result.
+"""What the kernels must compute, in plain Python: the definition of books and bars.
 
-Slow and obvious on purpose. The property tests hold the kernels equal to it, bit for bit; the benchmark measures
-against it.
+Slow and obvious on purpose. Property tests require the kernels to agree bit for bit; the benchmark compares with it.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class DictBook:
         self.said = (NO_PRICE, 0, NO_PRICE, 0, int(Flag.STALE))  # the last BBO's numbers and flags
 
     def set_level(self, side: int, price: int, size: int) -> None:
-        """Set or remove a level; the worst one goes where there are too many."""
+        """Set or remove a level; if there are then too many, drop the worst one."""
         levels = self.bids if side == Side.BID else self.asks
         if size:
             levels[price] = size
@@ -91,7 +90,7 @@ class DictBooks:
                 yield instrument, book
 
     def _stale(self, book: DictBook) -> bool:
-        """Mark stale; whether that is news."""
+        """Mark a book stale. Returns whether its flags changed."""
         book.state = "stale"
         news = not book.said[4] & Flag.STALE
         book.said = (*book.said[:4], book.said[4] | Flag.STALE)
@@ -179,7 +178,7 @@ class PlainDepthBook:
         return self.update(levels)
 
     def update(self, levels: Iterable[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-        """Take one event in. Returns a level of size 0 for each that the cut has removed."""
+        """Apply one event. Returns a level of size 0 for each level that the cut has removed."""
         for side, price, size in levels:
             if not self.live:
                 self.levels_ignored += 1

@@ -13,7 +13,7 @@ Levels = Sequence[tuple[int, int]]
 
 
 def number_text(mantissa: int, scale: int, decimals: int, form: Form) -> str:
-    """One number as a venue prints it. Raises ValueError where it has more decimals than that."""
+    """One number as a venue prints it. Raises ValueError if it has more decimals than that."""
     text = f"{abs(Decimal(mantissa)).scaleb(-scale):f}"
     whole, _, fraction = text.partition(".")
     fraction = fraction.rstrip("0")
@@ -28,7 +28,7 @@ def number_text(mantissa: int, scale: int, decimals: int, form: Form) -> str:
 
 
 def book_text(algorithm: Algorithm, digits: Digits, bids: Levels, asks: Levels) -> str:
-    """What the checksum of a book, given best first, is taken over. Raises ValueError as `number_text`."""
+    """The text over which the checksum of a book, given best first, is computed. Raises ValueError as `number_text`."""
 
     def numbers(level: tuple[int, int]) -> list[str]:
         return [
@@ -46,7 +46,7 @@ def book_text(algorithm: Algorithm, digits: Digits, bids: Levels, asks: Levels) 
 
 
 def book_checksum(algorithm: Algorithm, digits: Digits, bids: Levels, asks: Levels) -> int | None:
-    """The checksum; None where a number has more decimals than the venue prints."""
+    """The checksum; None if a number has more decimals than the venue prints."""
     try:
         number = zlib.crc32(book_text(algorithm, digits, bids, asks).encode("ascii"))
     except ValueError:

@@ -1,7 +1,7 @@
 """What the kernels of books of orders must compute, in plain Python: the definition of the result.
 
-Slow and obvious on purpose, like `plain_books`, whose loop over records this shares. A queue is a dict from names of
-orders to sizes: dicts keep the order in which their keys came.
+Slow and obvious on purpose, like `plain_books`, whose loop over records it shares. A queue is a dict from order names
+to sizes: dicts keep insertion order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tickplant.books.plain_books import DictBook, DictBooks
 from tickplant.records.layouts import NO_PRICE, Flag, Kind, OrderFlag, Side, StatusCode
 
 Name = tuple[int, int, int]
-"""Id, 0, 0; of an order without an id 0, its side and its price."""
+"""(id, 0, 0), or (0, side, price) for an order without an id."""
 
 _MOST = 2**63 - 1
 
@@ -29,13 +29,13 @@ class PlainOrderBook(DictBook):
         self.counts: Counter[str] = Counter()
 
     def derive(self) -> None:
-        """Levels of the queues."""
+        """Derive the levels from the queues."""
         self.bids, self.asks = (
             {price: sum(queue.values()) for price, queue in self.queues[side].items()} for side in (Side.BID, Side.ASK)
         )
 
     def place(self, name: Name, side: int, price: int, size: int) -> bool:
-        """Put an order behind all others at a price; a known one is moved there. Whether its size fits."""
+        """Put a new or known order last in the queue at a price. Returns whether its size fits."""
         queue = self.queues[side].get(price, {})
         if sum(queue.values()) - queue.get(name, 0) + size > _MOST:
             self.counts["orders_invalid"] += 1
@@ -47,7 +47,7 @@ class PlainOrderBook(DictBook):
         return True
 
     def remove(self, name: Name) -> None:
-        """An order is gone."""
+        """Remove an order."""
         side, price = self.where.pop(name)
         queue = self.queues[side][price]
         del queue[name]
@@ -55,7 +55,7 @@ class PlainOrderBook(DictBook):
             del self.queues[side][price]
 
     def resize(self, name: Name, size: int) -> None:
-        """An order keeps its place; without size it is gone."""
+        """Set the size of an order, keeping its place; remove it if the size is 0."""
         side, price = self.where[name]
         if size > 0:
             self.queues[side][price][name] = size
@@ -63,7 +63,7 @@ class PlainOrderBook(DictBook):
             self.remove(name)
 
     def size_of(self, name: Name) -> int:
-        """Of a known order."""
+        """The size of a known order."""
         side, price = self.where[name]
         return self.queues[side][price][name]
 
@@ -83,7 +83,7 @@ class PlainOrderBook(DictBook):
             self.counts["orders_matched"] += 1
 
     def orders(self, side: int) -> list[tuple[int, int, int, int, int]]:
-        """Id, price, size, orders and size ahead: best price first, each queue in its order."""
+        """Rows of id, price, size, orders ahead and size ahead: best price first, each queue in order."""
         rows = []
         for price in sorted(self.queues[side], reverse=side == Side.BID):
             ahead = 0
@@ -105,7 +105,7 @@ class PlainOrderBooks(DictBooks):
 
     @property
     def counters(self) -> Counter[str]:
-        """As those of the kernel, where they are not 0."""
+        """The kernel's counters that are not 0."""
         return sum((book.counts for book in self.order_books.values()), Counter[str]())
 
     def _changed(self, tick: dict[str, int]) -> Iterable[tuple[int, DictBook]]:
@@ -149,7 +149,7 @@ class PlainOrderBooks(DictBooks):
             yield instrument, book
 
     def _take(self, book: PlainOrderBook, tick: dict[str, int]) -> None:
-        """One record about an order."""
+        """Apply one record about an order."""
         kind, side, price, size = tick["kind"], tick["side"], tick["price"], tick["size"]
         sided = side in (Side.BID, Side.ASK)
         name = (tick["order_id"], 0, 0) if tick["order_id"] else (0, side, price)

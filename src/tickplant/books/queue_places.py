@@ -1,4 +1,4 @@
-"""Places in queues: what is ahead of an order that has joined the queue at a price, see `book_samples.follow`."""
+"""Places in queues: what is ahead of an order that joined the queue at a price; see `book_samples.follow`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Integers = NDArray[np.int64]
 
 @kernel
 def queue_at(sides: Records, keys: Integers, places: Integers, instrument: int, side: int, key: int) -> int:
-    """Slot of a price; 0 where there is no order. Looks from the best on: what is followed is near it."""
+    """Slot of a price; 0 if there are no orders. Searches from the best on: followed prices are near it."""
     run = sides[instrument, side]
     for i in range(run["start"] + run["count"] - 1, run["start"] - 1, -1):
         if keys[i] <= key:
@@ -23,7 +23,7 @@ def queue_at(sides: Records, keys: Integers, places: Integers, instrument: int, 
 
 @kernel
 def count_ahead(prices: Records, orders: Records, at: int, joined: int) -> tuple[int, int]:
-    """Size and number of the orders at a price, given its slot, that took their places as `joined` or before."""
+    """Size and number of the orders at a price, given its slot, whose `joined` is at most `joined`."""
     size, count = 0, 0
     slot = prices[at]["first"] if at else 0
     while slot and orders[slot]["joined"] <= joined:
@@ -35,7 +35,7 @@ def count_ahead(prices: Records, orders: Records, at: int, joined: int) -> tuple
 
 @kernel
 def joined_of(prices: Records, orders: Records, at: int, count: int) -> int:
-    """When the order took its place that has `count - 1` ahead of it at a price, given its slot; 0 for no order."""
+    """`joined` of the order with `count - 1` orders ahead of it at a price, given its slot; 0 if `count` is 0."""
     slot = prices[at]["first"] if at else 0
     joined = 0
     while slot and count:

@@ -1,7 +1,7 @@
-"""A process beside a plant that publishes the latest of an engine's topics, at most every so many milliseconds.
+"""A process next to a plant that publishes the latest state of an engine's topics at a limited rate.
 
-Many slow readers cost the engine what one subscriber costs, and what is left out never travels to them. What they may
-cost the relay is bounded as at an engine.
+Many slow readers then cost the engine as much as one subscriber, and skipped updates never travel to them. What clients
+may cost the relay is bounded as for an engine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tickplant.runtime.client_sockets import answer, open_requests, open_stream,
 from tickplant.runtime.config import DEFAULT_PUBLISH, ClientLimits, beside
 
 LOOK_S: Final = 0.25
-"""The longest wait between two looks, see `Subscription.descriptors`."""
+"""The longest wait for descriptors, see `Subscription.descriptors`."""
 
 _MESSAGES_PER_TURN: Final = 1000
 _REQUESTS_PER_TURN: Final = 16
@@ -36,12 +36,12 @@ class ConflatingRelay:
 
     Args:
         topics: as for `subscribe`.
-        source: where the engine publishes.
-        address: where to publish; requests are answered beside it, at the next port.
-        every_ms: a topic is published at most once in so many milliseconds.
-        limits: on what clients may cost, as of an engine; they hold for TCP. Whoever takes more is cut off.
+        source: the engine's PUB address.
+        address: where to publish; requests are answered at the next port.
+        every_ms: each topic is published at most once in this many milliseconds.
+        limits: what clients may cost over TCP, as for an engine. A client that exceeds a limit is disconnected.
 
-    Raises SubscribeError where no engine answers, or where an address cannot be opened.
+    Raises SubscribeError if no engine answers, or if an address cannot be opened.
     """
 
     def __init__(
@@ -83,14 +83,14 @@ class ConflatingRelay:
         self.close()
 
     def close(self) -> None:
-        """Let go of the sockets."""
+        """Close the sockets."""
         if self._guard:
             self._guard.close()
         self._messages.close()
         self._context.destroy(0)
 
     def run(self) -> None:
-        """Publish what comes; never ends."""
+        """Publish what arrives; never returns."""
         while True:
             self._turn()
 
@@ -118,7 +118,7 @@ class ConflatingRelay:
         if self._guard:
             self._guard.attend()
         for _ in subscriptions(self._stream, self._guard, _SUBSCRIPTIONS_PER_TURN):
-            pass  # ZeroMQ keeps them, and the guard counts them
+            pass  # ZeroMQ handles them, and the guard counts them
         for envelope, request in requests(self._requests, self._guard, self._limits, _REQUESTS_PER_TURN):
             answer(self._requests, self._guard, envelope, self.topics.answer(request))
 

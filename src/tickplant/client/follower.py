@@ -1,8 +1,7 @@
 """How a subscriber follows one topic: joining, holes, restarts. No sockets, no clocks. The rules: docs/wire.md.
 
-A `Follower` takes the messages of one topic as they arrive and the replies to its requests, and gives what its user
-is to see. It has at most one request under way and holds live messages back meanwhile, so that what it gives is in
-order.
+A `Follower` takes the messages of one topic as they arrive and the replies to its requests, and returns what the user
+should see. It has at most one pending request, and holds live messages back meanwhile, so that its output is in order.
 """
 
 from __future__ import annotations
@@ -32,30 +31,30 @@ from tickplant.wire import (
 )
 
 SNAPSHOT_CHANNELS: Final = ("book", "orders", "bbo", "quote")
-"""Channels whose last value says how things are now. On the others a record is an event, and what is past is past."""
+"""Channels whose last value is the current state. On other channels a record is an event, with no state to restore."""
 
 BOOK_CHANNELS: Final = ("book", "orders")
-"""Those whose last values are of no use where one is missing."""
+"""Channels whose state is useless if one update is missing."""
 
 BACKLOG_BYTES: Final = 64 << 20
-"""Live messages held back for one topic. Beyond it the oldest go, and are asked for later like any that were missed."""
+"""Live messages held back for one topic. Beyond that the oldest are dropped, and requested later like missed ones."""
 
 TRIES: Final = 3
-"""How often a missed range is asked for: a question may be lost, with a process that is killed."""
+"""How often a missed range is requested: a request may be lost if a process is killed."""
 
 _SCHEMAS: Final = {int(schema): schema for schema in Schema}
 
 
 class Follower:
-    """One topic. Each method returns the messages that are ready for the user; then look at `take_request`.
+    """One topic. Each method returns the messages that are ready for the user; check `take_request` afterwards.
 
     Args:
-        topic: its name.
-        snapshot: begin a state with a snapshot, see `SNAPSHOT_CHANNELS`; the rest begins as `on_progress` says.
-        recover: ask for what was missed; without it, it is lost at once.
-        from_start: the topic did not exist when its user came, so that all of it is wanted.
-        since: epoch and topic sequence from which on its user wants what there is.
-        across_lives: have the store asked for what lies between two lives of the engine; without it, that is lost.
+        topic: name of the topic.
+        snapshot: begin with a snapshot on `SNAPSHOT_CHANNELS`; other topics begin as `on_progress` says.
+        recover: request missed records; otherwise they are lost at once.
+        from_start: the topic did not exist when the user subscribed, so all of it is wanted.
+        since: epoch and topic sequence from which the user wants records.
+        across_lives: request what lies between two lives of the engine from the store; otherwise it is lost.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Follower:
     ) -> None:
         self.topic = topic
         self.venue, self.symbol, self.channel = split_topic(topic)
-        self.epoch, self.expected = since  # of the stream that is followed, -1: none yet; of the next record to give
+        self.epoch, self.expected = since  # epoch of the followed stream (-1: none yet), sequence of the next record
         self.waiting: GetSnapshot | GetRange | GetHistory | None = None
         self._snapshot = snapshot and self.channel in SNAPSHOT_CHANNELS
         self._recover = recover
@@ -78,29 +77,29 @@ class Follower:
         self._from_start = from_start
         self._unsent = False
         self._tries = 0
-        self._paused = False  # the request under way is sent again when the engine has something of the topic
+        self._paused = False  # the pending request is sent again once the engine has a record of the topic
         self._anchor = Anchor()
-        self._entering = -1  # epoch to go on with, when what was missed before it is here
-        self._floor: tuple[int, int] | None = None  # epoch and next sequence when its user joined
-        self._promised = 0  # how far the engine said that the topic was
+        self._entering = -1  # epoch to continue with once the records missed before it are here
+        self._floor: tuple[int, int] | None = None  # epoch and next sequence when the user joined
+        self._promised = 0  # the topic's next sequence, as last reported by the engine
         self._backlog: deque[tuple[Header, bytes]] = deque()
         self._backlog_bytes = 0
-        self._like: TopicInfo | Header | None = None  # the newest word on instrument, schema and scales
+        self._like: TopicInfo | Header | None = None  # the latest known instrument, schema and scales
 
     @property
     def position(self) -> tuple[int, int] | None:
-        """Epoch and topic sequence of the next record to give; None where nothing is known yet."""
+        """Epoch and topic sequence of the next record to give; None if nothing is known yet."""
         return (self.epoch, self.expected) if self.epoch >= 0 else self._floor
 
     def take_request(self) -> GetSnapshot | GetRange | GetHistory | None:
-        """The request to send now, if any; its reply, or its failure, is to be handed in."""
+        """The request to send now, if any; pass its reply to `on_reply`, or call `on_timeout`."""
         if not self._unsent:
             return None
         self._unsent = False
         return self.waiting
 
     def on_message(self, header: Header, payload: bytes) -> list[Message]:
-        """A live message."""
+        """Handle a live message."""
         self._like = self._like or header
         if self.waiting is not None:
             self._backlog.append((header, payload))
@@ -113,7 +112,7 @@ class Follower:
         return out
 
     def on_progress(self, epoch: int, info: TopicInfo) -> list[Message]:
-        """The engine was asked how far the topic is: there its user joins. What the time before said must be here."""
+        """The engine reports how far the topic is: the user joins there. Records of the last report must be here."""
         out: list[Message] = []
         self._like = self._like or info
         promised, self._promised = self._promised, info.next_seq
@@ -143,7 +142,7 @@ class Follower:
         return out
 
     def on_reply(self, reply: Reply, frames: list[bytes]) -> list[Message]:
-        """The answer to the request under way."""
+        """Handle the reply to the pending request."""
         out: list[Message] = []
         if isinstance(self.waiting, GetSnapshot):
             self._on_snapshot(reply, frames, out)
@@ -155,7 +154,7 @@ class Follower:
         return out
 
     def on_timeout(self) -> list[Message]:
-        """The request under way was not answered: it is asked again, and what was missed is lost after `TRIES`."""
+        """The pending request was not answered: repeat it; after `TRIES` attempts, missed records are lost."""
         out: list[Message] = []
         self._tries += 1
         if isinstance(self.waiting, GetSnapshot) or (self.waiting and self._tries < TRIES):
@@ -168,9 +167,9 @@ class Follower:
     # ------------------------------------------------------------------------------------------------ the stream
 
     def _take(self, header: Header, payload: bytes, out: list[Message]) -> None:
-        """A message whose turn it is: give it, or find that something is missing before it."""
+        """Take the next message in turn: give it, or find that something is missing before it."""
         if header.epoch < self.epoch:
-            return  # of a former life of the engine
+            return  # from an earlier life of the engine
         self._stand_at_floor(header.epoch)
         if header.epoch > self.epoch and self._bridges():
             self._ask_where_it_begins(header.epoch)
@@ -184,7 +183,7 @@ class Follower:
             self._backlog_bytes += len(payload)
 
     def _give(self, header: Header, payload: bytes, kind: MessageKind, out: list[Message]) -> None:
-        """Give what is new in a message."""
+        """Give the new records of a message."""
         end = header.first_seq + header.records
         if end <= self.expected:
             return
@@ -195,11 +194,11 @@ class Follower:
         self._anchor.move(header, payload)
 
     def _bridges(self) -> bool:
-        """Whether what was missed between two lives of the engine can be asked for."""
+        """Whether records missed between two lives of the engine can be requested."""
         return self._across_lives and self.epoch >= 0 and self._anchor.holds
 
     def _begin(self, epoch: int, first_seq: int, out: list[Message]) -> None:
-        """Follow a new stream, of which `first_seq` is the first one seen."""
+        """Follow a new stream, whose first sequence seen is `first_seq`."""
         restarted = self.epoch >= 0
         if restarted:
             out.append(self._message("lost", None, b"", self.expected, lost=UNKNOWN))
@@ -214,7 +213,7 @@ class Follower:
             self.expected = min(joined, first_seq)
 
     def _stand_at_floor(self, epoch: int) -> None:
-        """Where its user joined a life of the engine that ended before a record came, something may be missing."""
+        """If the user joined a life of the engine that ended before a record came, records may be missing."""
         if self.epoch < 0 and self._floor is not None and self._floor[0] < epoch:
             self.epoch, self.expected = self._floor
 
@@ -224,7 +223,7 @@ class Follower:
         self._promised = 0
 
     def _enter(self, out: list[Message], *, complete: bool) -> None:
-        """Go on with the next life of the engine, now that the store has been asked about what lies before it."""
+        """Continue with the next life of the engine, now that the store has answered about the time before it."""
         self.waiting = None
         if complete:
             self._follow(self._entering)
@@ -233,7 +232,7 @@ class Follower:
             self._begin(self._entering, first, out)
 
     def _miss(self, until: int, out: list[Message]) -> None:
-        """Records from `expected` to just before `until` did not come, unless a request under way brings them."""
+        """Records from `expected` to just before `until` are missing, unless the pending request brings them."""
         if until <= self.expected or self.waiting is not None:
             return
         if self._recover:
@@ -242,7 +241,7 @@ class Follower:
             self._lose(until, out)
 
     def _lose(self, until: int, out: list[Message]) -> None:
-        """They will not come. A book is of no use without them, so it begins anew."""
+        """Records up to `until` will not come. A book is useless without them, so it begins anew."""
         self.waiting = None
         if until > self.expected:
             out.append(self._message("lost", None, b"", self.expected, lost=until - self.expected))
@@ -263,7 +262,7 @@ class Follower:
         self._ask(GetSnapshot(self.topic))
 
     def _ask_where_it_begins(self, epoch: int) -> None:
-        """Of another life the engine says so when it is asked about the one before; then the store is asked."""
+        """Ask the engine about its previous life: the reply says where the new one begins; then the store is asked."""
         self._entering = epoch
         self._ask(GetRange(self.topic, self.epoch, self.expected, self.expected))
 
@@ -281,7 +280,7 @@ class Follower:
     def _on_snapshot(self, reply: Reply, frames: list[bytes], out: list[Message]) -> None:
         self.waiting = None
         if not isinstance(reply, Snapshot):
-            # A new engine that has not had a record of this topic yet: what was held back is of the old one.
+            # A new engine that has had no record of this topic yet: what was held back is from the old one.
             self.epoch = -1
             self._from_start = True
             if self._backlog:
@@ -298,7 +297,7 @@ class Follower:
             self._backlog_bytes -= len(self._backlog.popleft()[1])
         self.epoch = reply.epoch
         if self._backlog and self._backlog[0][0].first_seq == 0:
-            self.expected = 0  # the stream is here from its very first record on, so nothing has to stand in for it
+            self.expected = 0  # the stream is here from its very first record, so no snapshot is needed
             return
         self.expected = reply.info.next_seq
         self._anchor = Anchor()
@@ -331,7 +330,7 @@ class Follower:
             self._give_up(wanted, out)
 
     def _bridge(self, reply: Gone, out: list[Message]) -> None:
-        """Another life of the engine, which began there: ask the store for what lies between."""
+        """Another life of the engine began there: ask the store for the records in between."""
         self._entering = reply.epoch
         question = self._anchor.question(self.topic, reply)
         if question is None:
@@ -354,7 +353,7 @@ class Follower:
         elif wanted.first_seq <= reply.last_seq == reply.resume_seq - 1:
             self._ask(GetHistory(self.topic, wanted.producer, reply.resume_seq, wanted.last_seq))
         else:
-            self._enter(out, complete=False)  # records between are not stored
+            self._enter(out, complete=False)  # the records in between are not stored
 
     def _message(
         self,
@@ -394,5 +393,5 @@ class Follower:
 
 
 def _is_early(reply: Reply, epoch: int) -> bool:
-    """Whether the engine has come back and has nothing of the topic yet."""
+    """Whether the engine has restarted and has no record of the topic yet."""
     return isinstance(reply, Refused) or (isinstance(reply, Gone) and reply.epoch > epoch and not reply.next_seq)

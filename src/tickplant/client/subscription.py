@@ -1,7 +1,7 @@
 """The subscriber's side of a plant: `subscribe`.
 
-A `Subscription` owns the sockets and the clock; what is missing, what to ask for and what to give is decided, topic
-by topic, in `follower`. It needs no thread: everything happens while its user iterates.
+A `Subscription` owns the sockets and the clock; `follower` decides for each topic what is missing, what to request and
+what to give. It needs no thread: everything happens while the user iterates.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from tickplant.wire import GetSnapshot, GetTopics, Reply, Topics, unpack_header
 
 ANSWER_TIMEOUT_S: Final = 5.0
 RANGE_TIMEOUT_S: Final = 10.0
-"""An engine that keeps no longer what is asked for has it read from the store."""
+"""Longer, since records that an engine no longer keeps are read from the store."""
 
 CHECK_IDLE_S: Final = 1.0
 CHECK_BUSY_S: Final = 10.0
-"""How often the engine is asked how far its topics are, when nothing arrives and when something does: otherwise nobody
-would notice that the last message of a topic was lost."""
+"""How often the engine is asked how far its topics are, when nothing arrives and when something does: otherwise the
+loss of a topic's last message would go unnoticed."""
 
 ABSENT_S: Final = 10.0
-"""A topic that the engine does not have by then is named in the log: perhaps it is mistyped, perhaps yet to come."""
+"""A topic that the engine does not have after this time is logged: it may be mistyped, or not exist yet."""
 
 _log: Final = logging.getLogger("tickplant")
 
 _MESSAGES_PER_TURN: Final = 256
 
 _REQUESTS_UNDER_WAY: Final = 8
-"""More wait here for their turn: an engine keeps few replies for one subscriber, and drops those beyond."""
+"""Further requests wait their turn here: an engine keeps few replies for one subscriber, and drops the rest."""
 
 
 def subscribe(
@@ -107,22 +107,22 @@ class Subscription:
         high_water_messages: int,
     ) -> None:
         self.address = address
-        self.lost_records = 0  # known to be lost
+        self.lost_records = 0  # known lost records
         self.recovered_records = 0
         self.warns_of_absent = True
         self._topics = topics
         self._patterns = [Pattern(text) for text in topics]
         self._snapshot = snapshot
         self._recover = recover
-        self._followers: dict[str, Follower | None] = {}  # None: a topic that ZeroMQ lets through and nobody wants
+        self._followers: dict[str, Follower | None] = {}  # None: a topic that passes ZeroMQ's filter but is not wanted
         self._names: dict[bytes, Follower | None] = {}
         self._ready: deque[Message] = deque()
-        self._asked: dict[int, tuple[Follower, float]] = {}  # by request id: who asked, and until when it waits
-        self._to_ask: dict[Follower, None] = {}  # those whose turn to ask has not come, in order
+        self._asked: dict[int, tuple[Follower, float]] = {}  # by request id: who asked, and the deadline
+        self._to_ask: dict[Follower, None] = {}  # followers waiting for their turn to ask, in order
         self._last_id = 0
         self._check_id = 0
         self._names_id = 0
-        self._listed = False  # a topic that the first list does not hold begins after it, and is wanted from 0 on
+        self._listed = False  # a topic missing from the first list begins later, and is wanted from sequence 0 on
         self._line = RequestLine(address, requests)
         try:
             self._socket = self._line.context.socket(zmq.SUB)
@@ -207,7 +207,7 @@ class Subscription:
         self.close()
 
     def _turn(self, timeout_s: float) -> None:
-        """Wait for something to happen, and deal with it."""
+        """Wait for something to happen, and handle it."""
         self._poller.poll(max(0, int(timeout_s * 1000)))
         try:
             self._read_stream()
@@ -269,7 +269,7 @@ class Subscription:
                 self._pass_on_request(follower)
 
     def _warn_of_absent(self, names: list[str]) -> None:
-        """Name each wanted topic that is not among those that the engine has."""
+        """Log each wanted topic that the engine does not have."""
         for wanted, pattern in zip(self._topics, self._patterns, strict=True):
             if not any(map(pattern.matches, names)):
                 alike = f"the nearest: {', '.join(near)}" if (near := nearest(wanted, names)) else "none is like it"
@@ -303,7 +303,7 @@ class Subscription:
         return self._last_id
 
     def _common_prefix(self) -> str:
-        """What all wanted topics begin with."""
+        """The common prefix of all wanted topics."""
         first, *others = (pattern.prefix.decode() for pattern in self._patterns)
         while not all(other.startswith(first) for other in others):
             first = first[:-1]

@@ -1,7 +1,7 @@
 """The kernel that builds time bars, and the layout of its state.
 
-The rule is in `layouts.BAR` and, executable, in `books.plain_books.PlainBars`. State is data only, so a batch may be
-cut anywhere.
+The rule is described in `layouts.BAR` and, executable, in `books.plain_books.PlainBars`. All state is data, so batches
+may be cut anywhere.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ NEVER: Final = 2**63 - 1
 
 # Positions in `tally`.
 BARS: Final = 0
-LATE: Final = 1  # trades counted into a bar that begins after them
+LATE: Final = 1  # trades counted in a bar that begins after them
 UNTIMED: Final = 2  # trades without a venue time, which belong to no bar
 TALLY: Final = ("bars", "trades_late", "trades_untimed")
 
-# Words of a memory: addresses and lengths of what `apply_ticks` works in, and how far a batch has come.
+# Words of a memory: addresses and lengths of the arrays of `apply_ticks`, and how far a batch has been folded.
 INTERVALS, LENGTHS, OPEN_BARS, ROWS, CLOSED, NEXT_END, OUT, OUT_ROWS, TALLY_AT, POSITION = range(10)
 MEMORY_WORDS: Final = 10
 
@@ -53,17 +53,17 @@ def apply_ticks(
 
     Args:
         ticks: TICK records in stored order.
-        position: the first one to take.
+        position: index of the first tick to take.
         intervals_s: lengths of the bars, seconds.
-        bars: BAR by instrument id and interval; `trades` is 0 where none is open.
+        bars: BAR by instrument id and interval; `trades` is 0 if no bar is open.
         closed_until: by instrument id and interval, end of the last closed bar, ns.
-        next_end: by instrument id, the earliest end among its open bars, ns; `NEVER` where none is open.
+        next_end: by instrument id, the earliest end of its open bars, ns; `NEVER` if none is open.
         out: BAR records to fill; at least one per interval.
         tally: counters, see `TALLY`.
 
     Returns:
-        The position reached, and the number of BAR records written. It stops early where `out` is full, and at an
-        instrument that `bars` has no room for.
+        The position reached, and the number of BAR records written. The kernel stops early when `out` is full, and at
+        an instrument for which `bars` has no room.
     """
     written = 0
     for i in range(position, len(ticks)):
@@ -138,12 +138,12 @@ def apply_ticks(
 
 @kernel
 def fold_ticks(ticks: Any, address: int) -> int:
-    """`apply_ticks` in the memory at `address`, from the position that stands there on.
+    """`apply_ticks` in the memory at `address`, from the position in the memory on.
 
-    Ticks lie one behind the other.
+    The ticks are contiguous.
 
     Returns:
-        How many BAR were written; where it stopped early, minus that less 1.
+        The number n of BAR records written, or, if the kernel stopped early, -1 - n.
     """
     memory = array_at(address, (MEMORY_WORDS,), _WORD)
     lengths, rows = memory[LENGTHS], memory[ROWS]

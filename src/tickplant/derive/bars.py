@@ -1,4 +1,4 @@
-"""Time bars of many instruments: feed them ticks, get the bars that close."""
+"""Time bars of many instruments: apply ticks, get the bars that close."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from tickplant.records.tick_arrays import SCATTERED_TICKS
 
 Records = NDArray[np.void]
 
-_NOTHING: Final = np.zeros(0, BAR)  # making one costs as much as a kernel
+_NOTHING: Final = np.zeros(0, BAR)  # creating one costs as much as running a kernel
 _STRIDES: Final = (TICK.itemsize,)
 
 
 class Bars:
-    """Bars of one stream of ticks, several lengths at once. Output depends on the ticks alone, not on their batches.
+    """Bars of one stream of ticks, several lengths at once. The output depends only on the ticks, not on batches.
 
-    A trade counts into the bar that holds its `ts_event`. A bar closes, and is given out, when a record of its
-    instrument with `ts_event` at or after the bar's end arrives; a bar that is open when the stream ends is not given
-    out, so a replay ends like the live stream did. A trade older than the open bar counts into it, with flag LATE; one
-    older than the end of the last closed bar, where none is open, begins the bar after that one, also with LATE. Trades
-    that were fetched later (BACKFILL) or carry no venue time count nowhere.
+    A trade counts in the bar that contains its `ts_event`. A bar closes, and is returned, when a record of its
+    instrument arrives with `ts_event` at or after the bar's end. A bar still open when the stream ends is not returned,
+    so a replay ends as the live stream did. A trade older than the open bar counts in the open bar, with flag LATE. If
+    no bar is open, a trade older than the end of the last closed bar begins the bar after that one, also with LATE.
+    Trades fetched later (BACKFILL) or without venue time count in no bar.
     """
 
     def __init__(self, intervals_s: Sequence[int]) -> None:
@@ -43,16 +43,16 @@ class Bars:
         self._tally = np.zeros(len(k.TALLY), np.int64)
         self._memory = np.zeros(k.MEMORY_WORDS, np.int64)
         self.address: int = self._memory.ctypes.data
-        """Of what `bar_kernels.fold_ticks` works in."""
+        """Address of the memory that `bar_kernels.fold_ticks` works in."""
         self.reserve(63)
 
     @property
     def counters(self) -> dict[str, int]:
-        """What has been counted: see `bar_kernels.TALLY`."""
+        """Counters by name; see `bar_kernels.TALLY`."""
         return dict(zip(k.TALLY, self._tally.tolist(), strict=True))
 
     def reserve(self, instrument_id: int) -> None:
-        """Make room for instrument ids up to this one. Ids count up from 1, so memory follows the instrument table."""
+        """Make room for instrument ids up to this one. Ids count from 1, so memory grows with the instrument table."""
         old = len(self._bars)
         if instrument_id < old:
             return
@@ -72,18 +72,18 @@ class Bars:
         memory[[k.OUT, k.OUT_ROWS, k.TALLY_AT]] = self._out.ctypes.data, len(self._out), self._tally.ctypes.data
 
     def apply(self, ticks: Records) -> Records:
-        """Fold TICK records, in stored order, into the bars; gives the BAR records that they close, `seq` 0.
+        """Fold TICK records, in stored order, into the bars; returns the BAR records that close, with `seq` 0.
 
         Bars that one tick closes come in the order of `intervals_s`.
         """
         if not len(ticks) or not self.intervals_s:
             return _NOTHING
         if ticks.strides != _STRIDES:
-            ticks = np.ascontiguousarray(ticks)  # the kernel's type
+            ticks = np.ascontiguousarray(ticks)  # the kernel is compiled for this type
         return self.finish(ticks, self._fold(ticks, self.address))
 
     def finish(self, ticks: Records, result: int) -> Records:
-        """Give the kernel what it has stopped for, `result`, until it has taken all. Returns the bars."""
+        """Make the room that the kernel stopped for, `result`, until it has taken all ticks. Returns the bars."""
         if result == 0:
             return _NOTHING
         parts = []

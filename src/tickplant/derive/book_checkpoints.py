@@ -1,4 +1,4 @@
-"""Checkpoints: whole books as records, as they stood before a tick."""
+"""Checkpoints: whole books as records, as they were before a tick."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Records = NDArray[np.void]
 
 
 def checkpoint(ticks: Records, tick: np.void) -> Records:
-    """A book that `tick` is about to meet, as CHECKPOINT records, `seq` 0: CLEAR, bids, asks, the last with LAST.
+    """A book just before `tick`, as CHECKPOINT records with `seq` 0: CLEAR, bids, asks, the last with LAST.
 
     Args:
-        ticks: its snapshot, from `MarketBooks.whole`.
-        tick: what comes next.
+        ticks: the book's snapshot, from `MarketBooks.whole`.
+        tick: the next tick.
     """
     records = np.zeros(len(ticks), CHECKPOINT)
     for field in ("price", "size", "venue_seq", "instrument", "kind", "side", "flags"):
         records[field] = ticks[field]
-    # The venue's id of the last tick is in the CLEAR, whatever is behind it.
+    # The CLEAR keeps the venue's id of the last tick, whatever follows.
     orders = ticks["kind"] == Kind.ORDER_ADD
     records["venue_seq"][orders] = ticks["order_id"][orders]
     for field in ("ts_event", "ts_recv", "seq"):
@@ -37,7 +37,7 @@ def checkpoint(ticks: Records, tick: np.void) -> Records:
 
 
 class BookCheckpoints:
-    """Of all books of a feed at one tick, so that a recovery finds them at one place."""
+    """Checkpoints of all books of a feed at one tick, so that a recovery finds them in one place."""
 
     at_begin = False
 
@@ -45,7 +45,7 @@ class BookCheckpoints:
         self._books = books
 
     def at(self, tick: np.void, _positions: Mapping[Schema, int]) -> Iterator[Records]:
-        """The books that are what the ticks say, an array each."""
+        """The books that are exactly what the ticks say, an array each."""
         return (checkpoint(book, tick) for book in self._books.whole())
 
 

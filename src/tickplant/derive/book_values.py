@@ -1,7 +1,7 @@
-"""The running of indicators over samples of books: those of `SampledBooks` in, VALUE records out.
+"""Runs indicators over samples of books: samples of `SampledBooks` in, VALUE records out.
 
-One call runs all of our own series over the samples of a batch; users' series are called one by one, guarded. What is
-remembered of a series and symbol is stored as of any other, and with it which interval is open.
+One call runs all built-in series over a batch's samples; users' series are called one by one, guarded. The state of a
+series and symbol is stored like any other, together with the open interval.
 """
 
 from __future__ import annotations
@@ -35,18 +35,17 @@ Records = NDArray[np.void]
 
 _NOTHING: Final = np.zeros(0, VALUE)
 _FIRST: Final = 64
-"""Room for ids and lines that a stream begins with."""
+"""Initial room for ids and lines."""
 _OPEN: Final = 2
-"""A memory begins with so many numbers that say which interval is open: the bits of `since`, and the instrument."""
+"""A state begins with this many numbers, which say which interval is open: the bits of `since`, and the instrument."""
 
 
 class BookValues(SeriesStream):
-    """Values of one feed; see `derivation.KeptStream`. The key of a memory is the first id of the symbol.
+    """Values of one feed; see `derivation.KeptStream`. States are kept by the first id of the symbol.
 
     Args:
-        books: of the feed; they have taken in a batch before `apply` does. A series of a user ends where its kernel
-            fails.
-        instrument: gives the row of an instrument id.
+        books: the feed's books; they take a batch before `apply` does. A user's series ends when its kernel fails.
+        instrument: returns the row of an instrument id.
     """
 
     def __init__(self, books: SampledBooks, instrument: Callable[[int], Instrument]) -> None:
@@ -63,8 +62,8 @@ class BookValues(SeriesStream):
         ]
         self._kernels = np.array(kernels, np.int64)
         self._units = np.ones((_FIRST, 2))
-        self._known = np.zeros(_FIRST, np.bool_)  # instruments whose units are
-        self._runs, self._bounds = np.zeros(0, k.BOOK_RUN), np.zeros((1, 2), np.int64)  # of ours, and theirs by slot
+        self._known = np.zeros(_FIRST, np.bool_)  # instruments whose units are known
+        self._runs, self._bounds = np.zeros(0, k.BOOK_RUN), np.zeros((1, 2), np.int64)  # built-in ones; bounds by slot
         self._series_of: list[list[BookSeries]] = [[]]  # by slot
         self._place_of = np.zeros(1 + max((one.number for one in series), default=0), np.int64)  # by number
         self._place_of[[one.number for one in series]] = [one.place for one in series]
@@ -92,7 +91,7 @@ class BookValues(SeriesStream):
         return super().states()
 
     def restore(self, records: Records, from_seq: int) -> None:
-        """Go on from a stored set of states."""
+        """Continue from a stored set of states."""
         super().restore(records, from_seq)
         for place, key in list(self._begins):
             vector = self.state(place, key)
@@ -104,7 +103,7 @@ class BookValues(SeriesStream):
                     self._books.follow_again(slot, number, vector[_OPEN:].view(np.int64).tolist(), from_seq)
 
     def apply(self, made: Made) -> Records:
-        """The values of the samples that the last batch of the books has led to."""
+        """The values of the samples from the books' last batch."""
         samples = self._books.samples
         if not len(samples):
             return _NOTHING
@@ -129,7 +128,7 @@ class BookValues(SeriesStream):
         return self.from_seq, self._bounds, *tables, out
 
     def _learn_lines(self) -> None:
-        """Have the series of all lines that the books know by now."""
+        """Add the series of lines that the books have opened since."""
         for slot in range(len(self._series_of), len(self._books.keys)):
             series = self._books.wanted(slot)
             begins = [
@@ -153,7 +152,7 @@ class BookValues(SeriesStream):
             self._units[id_], self._known[id_] = (10.0**row.price_scale, 10.0**row.size_scale), True
 
     def _value(self, one: BookSeries, sample: np.void) -> Records:
-        """The value of a user's series at a sample that it has a row at."""
+        """The value of a user's series at a sample that is one of its rows."""
         slot, instrument = int(sample["slot"]), int(sample["instrument"])
         record = np.zeros(1, VALUE)
         for name in ("ts_recv", "source_seq", "instrument"):
@@ -171,7 +170,7 @@ class BookValues(SeriesStream):
             state = self.state(one.place, self._books.keys[slot])[_OPEN:]
             try:
                 one.indicator.kernel(columns.reshape(len(columns), 1, width), one.parameters, state, out)
-            except DeriveError:  # which has been reported: the series begins anew another time
+            except DeriveError:  # already reported; a run from stored states begins this series anew
                 self.forget(one.place)
                 self._series_of = [[each for each in series if each.place != one.place] for series in self._series_of]
                 return _NOTHING
@@ -181,12 +180,12 @@ class BookValues(SeriesStream):
 
 
 def follower_of(series: Sequence[BookSeries], one: BookSeries) -> int:
-    """The number of the follower of one of the series of a line."""
+    """The number of a series' follower among those of its line."""
     return [each.place for each in series if each.follows].index(one.place)
 
 
 def _is_row(one: BookSeries, sample: np.void) -> bool:
-    """Whether there is an instant of a series between the times of a sample."""
+    """Whether a sample is a row of a series: whether one of its instants lies between the sample's times."""
     return bool(sample["since"] // one.every_ns != sample["ts_recv"] // one.every_ns)
 
 

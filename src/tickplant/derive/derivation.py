@@ -1,8 +1,8 @@
-"""What a derivation is: how records of one schema are made of a feed's ticks, live as on a replay.
+"""The definition of a derivation: how records of one schema are made from a feed's ticks, live and in a replay.
 
-One entry of `registry.DERIVATIONS` each, a file of its own: rings, journals, topics, recovery and options follow from
-it and from the schema's facts. Entries import their kernels when something is made, so that the supervisor can read
-them.
+Each is an entry of `registry.DERIVATIONS`, in its own file: rings, journals, topics, recovery and options follow from
+the entry and the schema's facts. Entries import their kernels only when they make a stream, so that the supervisor can
+read entries without numba.
 """
 
 from __future__ import annotations
@@ -25,98 +25,98 @@ if TYPE_CHECKING:
 
 Records = NDArray[np.void]
 Made = dict[Schema, Records]
-"""What is known of one batch: its ticks, and what earlier derivations have made of them, where that is anything."""
+"""What is known of one batch: its ticks, and what earlier derivations have made from them, if anything."""
 Sessions = NDArray[np.int64]
 """Open and close of each session of a calendar, ns since the Unix epoch, shape (sessions, 2), in order."""
-_TICK: Final = Schema.TICK  # to look it up in its enumeration costs 60 ns
+_TICK: Final = Schema.TICK  # looking the member up in its enumeration costs 60 ns
 NO_SESSIONS: Final[Mapping[str, Sessions]] = {}
 
 
 class Series(NamedTuple):
-    """A series of values that is wanted."""
+    """A wanted series of values."""
 
     number: int  # in the series table of the store
     name: str  # such as rsi-14.1m: `derive.series` reads it
     symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL, `*` for anything; empty: all
-    members: tuple[str, ...] = ()  # of a feature set: what it samples
+    members: tuple[str, ...] = ()  # for a feature set: what it samples
 
 
 class Settings(NamedTuple):
-    """What is kept of a feed."""
+    """What an engine derives from a feed, and its limits."""
 
     max_levels: int = 20_000
     bar_s: tuple[int, ...] = ()
-    checkpoint_s: int = 0  # books and states are stored this often, with 0 never
+    checkpoint_s: int = 0  # books and states are stored this often; 0: never
     max_orders: int = 2_000_000
     matching: bool = False  # crossed books of orders are resolved
     series: tuple[Series, ...] = ()
     seeks: bool = False  # a replay, whose time may jump
-    own: Mapping[str, Indicator] = {}  # by name of the series, where its indicator is a user's
-    sessions: Mapping[str, Sessions] = NO_SESSIONS  # by name of the calendar, of those that series name
+    own: Mapping[str, Indicator] = {}  # users' indicators, by name of the series
+    sessions: Mapping[str, Sessions] = NO_SESSIONS  # of the calendars that series name, by name of the calendar
 
 
 class Stream(Protocol):
-    """Makes records of a stream of ticks. What comes out does not depend on where batches are cut."""
+    """Makes records from a stream of ticks. Its output does not depend on where batches are cut."""
 
     @property
     def counters(self) -> dict[str, int]:
-        """What has been counted."""
+        """Counters by name."""
 
     def reserve(self, instrument_id: int) -> None:
         """Make room for instrument ids up to this one."""
 
     def apply(self, made: Made) -> Records:
-        """The records that come of a batch, in the order of `source_seq`, their `seq` 0."""
+        """The records that a batch produces, in the order of `source_seq`, with `seq` 0."""
 
 
 @runtime_checkable
 class KeptStream(Stream, Protocol):
-    """A stream whose memory is stored, see `Derivation.kept`."""
+    """A stream whose state is stored; see `Derivation.kept`."""
 
     def states(self) -> Iterable[tuple[int, int, NDArray[np.float64]]]:
-        """What each series remembers: its number, a key, which is an instrument id, and the vector; in order."""
+        """Each series' states, in order: number of the series, key (an instrument id), and the vector."""
 
     def restore(self, records: Records, from_seq: int) -> None:
-        """Go on from a stored set of states with what the tick `from_seq` makes."""
+        """Continue from a stored set of states, with the rows that the tick `from_seq` makes."""
 
 
 @runtime_checkable
 class Folded(Stream, Protocol):
-    """A stream that a kernel applies in a memory of words: an engine may call it together with those of others."""
+    """A stream whose kernel works in a memory of words, so that an engine may call it together with other streams'."""
 
     @property
     def address(self) -> int:
-        """Of the memory; it stays."""
+        """Address of the memory, which never changes."""
 
     @property
     def kernel(self) -> Callable[[Records, int], int]:
-        """Takes ticks, which it is compiled for as `tick_arrays.SCATTERED_TICKS`, and the address."""
+        """The kernel: takes ticks, compiled for the type of `tick_arrays.SCATTERED_TICKS`, and the address."""
 
     def finish(self, made: Made, result: int) -> Records:
-        """What `apply` returns, where the kernel was called for the batch and has returned `result`."""
+        """What `apply` returns, after the kernel was called for the batch and returned `result`."""
 
 
 class Moment(Protocol):
-    """Makes records of the state before a tick, at the times of the schedule."""
+    """Makes records of the state before a tick, at scheduled times."""
 
-    at_begin: bool  # also before the first tick of a feed that comes from nowhere
+    at_begin: bool  # also before the first tick of a feed that continues from no stored state
 
     def at(self, tick: np.void, positions: Mapping[Schema, int]) -> Iterable[Records]:
-        """Parts that are stored whole or not at all; `positions`: the next seq of the derived schemas."""
+        """Parts, each stored whole or not at all; `positions`: the next seq of each derived schema."""
 
 
 class Bench(NamedTuple):
-    """What an entry may use to make the records of one feed."""
+    """What an entry may use to make one feed's records."""
 
     settings: Settings
     books: MarketBooks
     instrument: Callable[[int], Instrument]
-    line: Callable[[int], int]  # the first id of the symbol that an id is of
-    streams: Mapping[Schema, Stream]  # those of earlier entries
+    line: Callable[[int], int]  # the first id of the symbol that an instrument id belongs to
+    streams: Mapping[Schema, Stream]  # the streams of earlier entries
 
 
 class OfTicks:
-    """A stream made of ticks alone, by something that takes them."""
+    """A stream made from ticks alone, by a maker that takes ticks."""
 
     def __init__(self, maker: _TakesTicks) -> None:
         self._maker = maker
@@ -124,7 +124,7 @@ class OfTicks:
 
     @property
     def counters(self) -> dict[str, int]:
-        """As the maker counts."""
+        """The maker's counters."""
         return self._maker.counters
 
     @property
@@ -138,7 +138,7 @@ class OfTicks:
         return self._maker.kernel
 
     def apply(self, made: Made) -> Records:
-        """What the maker makes of the ticks."""
+        """What the maker makes from the ticks."""
         return self._maker.apply(made[_TICK])
 
     def finish(self, made: Made, result: int) -> Records:
@@ -165,23 +165,23 @@ class _TakesTicks(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Derivation:
-    """One entry.
+    """One derivation.
 
     Attributes:
-        schema: of the records; how they are stored and shown stands in `FACTS`.
-        make: the stream of one feed; None where `moment` makes the records.
-        moment: what is stored of the state, on the schedule.
-        numbers: which series the settings ask for: numbers in the column `facts.series`, or (0,).
+        schema: the records' schema; `FACTS` says how they are stored and shown.
+        make: makes the stream of one feed; None if `moment` makes the records.
+        moment: makes the records of state that are stored on a schedule.
+        numbers: the series that the settings ask for: numbers in the column `facts.series`, or (0,).
         channel: the channel of a series, given its number and the names of the series table.
-        channels: a pattern of the channels that there may be.
-        examples: some of them, given the names: those, or of as many kinds as matter to a pattern of topics.
-        begins: the kind of tick that such a series can begin with. With CLEAR it is about books: a fold may begin at a
-            snapshot.
+        channels: a pattern that matches every possible channel.
+        examples: some channels, given the names: one for each name, or one of each kind that a topic pattern may match.
+        begins: the kind of tick that such a series can begin with. CLEAR means that it is about books: a fold may begin
+            at a snapshot.
         look_back_s: how long before the last stored record a fold must begin to give the same records.
-        restated: the last record of each series is what holds now: subscribers get it again after a rebuild.
-        kept: what it remembers is stored (`Schema.STATE`) and read again, instead of folding from the beginning: its
-            streams are KeptStreams.
-        reference: the plain reference that tests hold it against, `module.name` in the package.
+        restated: whether each series' last record is the current state, sent to subscribers again after a rebuild.
+        kept: whether its state is stored (`Schema.STATE`) and read back, instead of folding from the beginning; its
+            streams are then KeptStreams.
+        reference: the plain reference that tests compare it with, `module.name` in the package.
     """
 
     schema: Schema
@@ -199,11 +199,11 @@ class Derivation:
 
     @property
     def facts(self) -> Facts:
-        """How its records are stored and shown."""
+        """How the records are stored and shown."""
         return FACTS[self.schema]
 
 
 def series_of(schema: Schema, records: Records) -> NDArray[np.uint64]:
-    """The number of each record's series, 0 where the schema has one for each instrument."""
+    """The number of each record's series; 0 if the schema has one series per instrument."""
     name = FACTS[schema].series
     return records[name].astype(np.uint64) if name else np.zeros(len(records), np.uint64)

@@ -1,7 +1,7 @@
-"""The sampling of feature sets over a feed: behind a stream of values, VALUE records of samples.
+"""Sampling of feature sets over a feed: adds VALUE records with samples to a stream of values.
 
-A sample at a row has of each feature the last value that the ticks up to the one which made the row have led to: all
-that was known then, and nothing later. So it depends on no clock and on no batch.
+A sample at a row holds the last value of each feature that the ticks up to and including the row's own have produced:
+all that was known then, and nothing later. So it does not depend on a clock or on batches.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Seqs = NDArray[np.uint64]
 
 
 class SampledSeries(NamedTuple):
-    """A series of samples as it runs."""
+    """A running series of samples."""
 
     number: int
-    members: tuple[tuple[int, int], ...]  # number of the series, 0 for one that does not run, and output
+    members: tuple[tuple[int, int], ...]  # number of the series, or 0 if it does not run, and the output
     rows: Schema
-    rows_of: int  # those whose column `Facts.series` has this number; 0: all
+    rows_of: int  # only rows with this number in the column `Facts.series`; 0: all
     symbols: tuple[str, ...]
 
 
@@ -57,13 +57,13 @@ def sampled(series: Sequence[Series]) -> list[SampledSeries]:
 
 
 def sample(rows: Seqs, seqs: Sequence[Seqs], values: Sequence[Floats], state: Floats) -> Floats:
-    """Of each member, at each row, the last value whose seq is not above the row's; float64 (members, rows).
+    """For each member and row, the last value whose seq does not exceed the row's; float64 (members, rows).
 
     Args:
         rows: `source_seq` of the rows, in order.
-        seqs: of each member, `source_seq` of its values, in order.
-        values: of each member, these values.
-        state: (2 * members,): whether there was a value before these, and the last one; is kept up to date.
+        seqs: for each member, `source_seq` of its values, in order.
+        values: for each member, its values.
+        state: (2 * members,): for each member, whether it has had a value, and the last one; updated in place.
     """
     out = np.empty((len(seqs), len(rows)))
     for place, (own, value) in enumerate(zip(seqs, values, strict=True)):
@@ -76,13 +76,13 @@ def sample(rows: Seqs, seqs: Sequence[Seqs], values: Sequence[Floats], state: Fl
 
 
 class FeatureStream(SeriesStream):
-    """Values of one feed, and the samples of them; see `derivation.KeptStream`.
+    """Values of one feed and samples of them; see `derivation.KeptStream`.
 
     Args:
         values: the stream of the values.
-        series: those of the sets, and those that they are made of.
-        instrument: gives the row of an instrument id.
-        line: gives the first id of the symbol that an id is of.
+        series: those of the sets, and those that the sets sample.
+        instrument: returns the row of an instrument id.
+        line: returns the first id of the symbol that an instrument id belongs to.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class FeatureStream(SeriesStream):
         self._instrument = instrument
         self._line = line
         self._of_id: dict[int, int] = {}
-        self._of_line: dict[int, list[int]] = {}  # places of the series that are wanted of a symbol
+        self._of_line: dict[int, list[int]] = {}  # places of the series wanted for a symbol
 
     def reserve(self, instrument_id: int) -> None:
         """Make room for instrument ids up to this one."""
@@ -109,12 +109,12 @@ class FeatureStream(SeriesStream):
         return chain(self._values.states(), super().states())
 
     def restore(self, records: Records, from_seq: int) -> None:
-        """Go on from a stored set of states."""
+        """Continue from a stored set of states."""
         self._values.restore(records, from_seq)
         super().restore(records, from_seq)
 
     def apply(self, made: Made) -> Records:
-        """The values of the rows that a batch has made, and the samples behind each."""
+        """The values of a batch's rows, and the samples that follow each."""
         values = self._values.apply(made)
         parts: list[tuple[int, Records]] = [(0, values)]
         of_line = dict(by_key(self._lines(values), values))
@@ -145,7 +145,7 @@ class FeatureStream(SeriesStream):
         return value_records(rows, one.rows, one.number, out)
 
     def _lines(self, records: Records) -> NDArray[np.int64]:
-        """The first id of the symbol that each record is of."""
+        """For each record, the first id of the symbol that its instrument belongs to."""
         ids, places = np.unique(records["instrument"], return_inverse=True)
         for id_ in ids.tolist():
             if id_ not in self._of_id:

@@ -1,8 +1,8 @@
-"""Values of indicators, a record for each row that one is computed over: a bar, a trade, a best bid and offer, a book.
+"""Values of indicators, a record for each row: a bar, a trade, a best bid and offer, or a sample of a book.
 
-Behind them are the samples of feature sets, which are such records too.
+Samples of feature sets, which are VALUE records too, follow them.
 
-Which ones there are says the configuration; `derive.series` numbers them.
+The configuration names the series; `derive.series` numbers them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows to try indicators on: random ones that look like a market, or small ones with ties and zeros."""
+"""Generated rows to try indicators on: random rows that resemble a market, or small ones with ties and zeros."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tickplant.derive.indicator import Indicator
 
 Floats = NDArray[np.float64]
 
-LEVELS = 12  # a side of made books
+LEVELS = 12  # per side of generated books
 
 
 def market(rows: int, seed: int = 1, *, ties: bool = False) -> dict[str, Floats]:
-    """Every column of bars, trades and bests, float64 (rows,); with `ties`, few different prices and sizes."""
+    """Every column of bars, trades and bests, float64 (rows,); with `ties`, few distinct prices and sizes."""
     random = np.random.default_rng(seed)
-    # Around 100 for ever: prices that end at a bound would be equal there.
+    # Prices stay around 100: a random walk would reach a bound, where prices would all be equal.
     steps = random.normal(0, 0.3, rows)
     drift = np.cumsum(steps) if rows < 1000 else 20 * np.sin(np.arange(rows) / 3e4) + steps
     close = np.maximum(np.round(100 + drift, 0 if ties else 2), 1.0)
@@ -47,7 +47,7 @@ def market(rows: int, seed: int = 1, *, ties: bool = False) -> dict[str, Floats]
 def books(rows: int, seed: int = 1, *, ties: bool = False) -> dict[str, Floats]:
     """Every column of books, float64 (rows, LEVELS).
 
-    With `ties`, few different prices and sizes, sides of few levels or none, and books by level among those of orders.
+    With `ties`, few distinct prices and sizes, sides of few levels or none, and books by level among those of orders.
     """
     random = np.random.default_rng(seed)
     shape, tick = (rows, LEVELS), 1.0 if ties else 0.01
@@ -66,19 +66,19 @@ def books(rows: int, seed: int = 1, *, ties: bool = False) -> dict[str, Floats]:
 
 
 def inputs_of(indicator: Indicator, columns: dict[str, Floats]) -> Floats:
-    """The indicator's inputs, (columns, rows), of books (columns, rows, levels)."""
+    """The indicator's inputs, shape (columns, rows), or (columns, rows, levels) over books."""
     return np.ascontiguousarray([columns[name] for name in indicator.inputs])
 
 
 def made_inputs(indicator: Indicator, parameters: Floats, rows: int, seed: int = 1, *, ties: bool = False) -> Floats:
-    """Made rows as an indicator with these parameters gets them."""
+    """Generated rows as an indicator with these parameters gets them."""
     inputs = inputs_of(indicator, (books if indicator.over == "book" else market)(rows, seed, ties=ties))
     depth = indicator.depth(parameters.tolist()) if indicator.depth else LEVELS
     return np.ascontiguousarray(inputs[..., :depth]) if indicator.over == "book" else inputs
 
 
 def run(indicator: Indicator, inputs: Floats, parameters: Floats, cuts: list[int] | None = None) -> Floats:
-    """What the kernel gives over rows that are cut there, one state throughout."""
+    """The kernel's output over rows that are cut at `cuts`, with one state throughout."""
     state = indicator.start(parameters.tolist())
     parts = []
     for part in np.split(inputs, cuts or [], axis=1):

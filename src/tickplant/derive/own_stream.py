@@ -1,6 +1,6 @@
-"""The series of users' indicators over a feed, one guarded call for each series and symbol, and their place among ours.
+"""The series of users' indicators over a feed, one guarded call per series and symbol, merged with built-in ones.
 
-What a user has written never runs within the call that runs our own series (`value_stream`): it may raise, and it has a
+A user's code never runs inside the call that runs the built-in series (`value_stream`): it may raise, and it has a CPU
 budget.
 """
 
@@ -32,13 +32,13 @@ _NOTHING: Final = np.zeros(0, VALUE)
 
 
 class OwnStream(SeriesStream):
-    """Values of one feed; see `derivation.KeptStream`. The key of a memory is the first id of the symbol.
+    """Values of one feed; see `derivation.KeptStream`. States are kept by the first id of the symbol.
 
     Args:
-        series: all that are wanted.
-        instrument: gives the row of an instrument id.
-        line: gives the first id of the symbol that an id is of.
-        own: by name of the series, the indicators of users. A series ends where its kernel fails.
+        series: all wanted series.
+        instrument: returns the row of an instrument id.
+        line: returns the first id of the symbol that an instrument id belongs to.
+        own: the indicators of users, by name of the series. A series ends when its kernel fails.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class OwnStream(SeriesStream):
         self._first_of = line
         self._of_line: dict[int, list[RunningSeries]] = {}
         self._lines = np.zeros(64, np.int64)  # by instrument id; 0: not looked up yet
-        self._units = np.ones((2, 64))  # what divides prices and sizes
+        self._units = np.ones((2, 64))  # divisors of prices and sizes, by instrument id
 
     def reserve(self, instrument_id: int) -> None:
         """Make room for instrument ids up to this one."""
@@ -65,7 +65,7 @@ class OwnStream(SeriesStream):
             self._units = np.concatenate([self._units, np.ones((2, len(self._lines) - old))], axis=1)
 
     def apply(self, made: Made) -> Records:
-        """The values of the rows that a batch has made."""
+        """The values of the rows that a batch has produced."""
         parts: list[tuple[int, Records]] = []
         for schema in self._schemas:
             if schema not in made:
@@ -79,7 +79,7 @@ class OwnStream(SeriesStream):
         return in_order(parts, VALUE)
 
     def _lines_of(self, ids: NDArray[np.uint32]) -> NDArray[np.int64]:
-        """The first id of the symbol that each of these is of."""
+        """The first id of the symbol that each of these ids belongs to."""
         lines = self._lines[ids]
         if not lines.all():
             for id_ in np.unique(ids[lines == 0]).tolist():
@@ -105,7 +105,7 @@ class OwnStream(SeriesStream):
         out = np.empty((len(one.indicator.outputs), len(rows)))
         try:
             one.indicator.kernel(np.ascontiguousarray(columns), one.parameters, state, out)
-        except DeriveError:  # which has been reported: the series begins anew another time
+        except DeriveError:  # already reported; a run from stored states begins this series anew
             self.forget(one.place)
             self._of_line = {key: [each for each in left if each != one] for key, left in self._of_line.items()}
             return _NOTHING
@@ -113,17 +113,17 @@ class OwnStream(SeriesStream):
 
 
 class JoinedStreams:
-    """Values of several streams, in the order of the ticks and of the series; a `KeptStream`."""
+    """Values of several streams, ordered by tick, then by series; a `KeptStream`."""
 
     def __init__(self, series: Sequence[Series], *streams: KeptStream) -> None:
-        """`series`: all that are wanted; `streams`: those that make them."""
+        """`series`: all wanted series; `streams`: the streams that make them."""
         self._streams = streams
         self._place = np.zeros(1 + max(one.number for one in series), np.int64)  # by number of the series
         self._place[[one.number for one in series]] = np.arange(len(series))
 
     @property
     def counters(self) -> dict[str, int]:
-        """As the streams count."""
+        """The counters of all streams."""
         return {name: number for stream in self._streams for name, number in stream.counters.items()}
 
     def reserve(self, instrument_id: int) -> None:
@@ -136,12 +136,12 @@ class JoinedStreams:
         return chain.from_iterable(stream.states() for stream in self._streams)
 
     def restore(self, records: Records, from_seq: int) -> None:
-        """Go on from a stored set of states."""
+        """Continue from a stored set of states."""
         for stream in self._streams:
             stream.restore(records, from_seq)
 
     def apply(self, made: Made) -> Records:
-        """The values of the rows that a batch has made."""
+        """The values of the rows that a batch has produced."""
         parts = [part for stream in self._streams if len(part := stream.apply(made))]
         if len(parts) < 2:
             return parts[0] if parts else _NOTHING

@@ -1,4 +1,4 @@
-"""The rows that indicators are computed over, and their columns as float64: the one rule for live and for history."""
+"""The rows that indicators are computed over, and their columns as float64: one rule for live data and for history."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ Records = NDArray[np.void]
 Integers = NDArray[np.int64]
 
 NOT_COUNTED: Final = -1
-"""Number of orders at a price of a book by level."""
+"""In place of the number of orders at a price, in a book by level."""
 
 SCHEMAS: Final[dict[Over, Schema]] = {"bar": Schema.BAR, "trade": Schema.TICK, "bbo": Schema.BBO}
-"""The records that are the rows, where no rule says that they are bars of trades. Samples of books are none."""
+"""The schema of the rows, unless a rule makes them bars of trades. Samples of books are not records."""
 
 MADE_BY: Final = {schema: "seq" if schema is Schema.TICK else "source_seq" for schema in Schema}
-"""The column that names the tick by which a row came to be."""
+"""The column that names the tick that made a row."""
 
 
 def trades_of(ticks: Records) -> Records:
-    """The trades that count: what was fetched later (BACKFILL) is left out."""
+    """The trades that count: all except those fetched later (BACKFILL)."""
     trades: Records = ticks[(ticks["kind"] == Kind.TRADE) & (ticks["flags"] & Flag.BACKFILL == 0)]
     return trades
 
 
 def rows_of(schema: Schema, records: Records) -> Records:
-    """Those of these records that are rows: trades that count, and bars but corrections and those between sessions."""
+    """The records that are rows: trades that count, and bars except corrections and those between sessions."""
     if schema is Schema.TICK:
         return trades_of(records)
     if schema is Schema.TRADE_BAR:
@@ -44,15 +44,15 @@ def row_column(records: Records, name: str, price_unit: NDArray[np.float64], siz
     """One column of `indicator.COLUMNS`, shape (rows,).
 
     Args:
-        records: the rows, of a schema that `SCHEMAS` names, or TRADE_BAR.
-        name: of the column.
-        price_unit: by instrument id, what divides the integers of its prices: 10**scale.
-        size_unit: likewise of its sizes.
+        records: the rows, of a schema in `SCHEMAS`, or TRADE_BAR.
+        name: name of the column.
+        price_unit: divisors of integer prices by instrument id: 10**scale.
+        size_unit: divisors of integer sizes by instrument id.
     """
     if name == "trades":
         return cast("Floats", records["trades"].astype(np.float64))
     if name == "time_ns":
-        # Where the venue gave no time, the time of receipt is the nearest to it.
+        # If the venue gave no time, the time of receipt is the best approximation.
         times = np.where(records["ts_event"] > 0, records["ts_event"], records["ts_recv"])
         return cast("Floats", times.astype(np.float64))
     if name == "sign":
@@ -67,9 +67,9 @@ def row_column(records: Records, name: str, price_unit: NDArray[np.float64], siz
 def book_columns(
     bids: Integers, asks: Integers, names: Sequence[str], width: int, price_unit: float, size_unit: float
 ) -> Floats:
-    """Columns of `indicator.COLUMNS["book"]` for one book: shape (len(names), width), NaN behind the last level.
+    """Columns of `indicator.COLUMNS["book"]` for one book: shape (len(names), width), NaN after the last level.
 
-    `bids` and `asks`: price, size and number of orders (-1 where that is not known), shape (n, 3), best first.
+    `bids` and `asks`: price, size and number of orders (-1 if unknown), shape (n, 3), best first.
     """
     found = np.full((len(names), width), np.nan)
     for column, name in zip(found, names, strict=True):
@@ -83,9 +83,9 @@ def book_columns(
 
 
 def value_records(rows: Records, schema: Schema, series: int, out: Floats) -> Records:
-    """VALUE records of a series, one for each of these rows of a schema.
+    """VALUE records of a series, one for each of these rows.
 
-    `out`: float64 (outputs, rows), of at most `MAX_OUTPUTS`.
+    `out`: the values, float64 (outputs, rows), with at most `MAX_OUTPUTS` outputs.
     """
     records = np.zeros(len(rows), VALUE)
     for name in ("ts_event", "ts_recv", "instrument"):

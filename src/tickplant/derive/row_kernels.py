@@ -1,4 +1,4 @@
-"""The kernels that make columns for indicators of records. The plain reference, with all the rules: `row_columns`."""
+"""The kernels that make indicators' columns from records. The plain reference, with all rules, is `row_columns`."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def of_trades(ticks: Records, rows: Integers, column: int, units: Floats, out: F
 
     Args:
         ticks: TICK records.
-        rows: which of them, trades all.
-        column: place in `COLUMNS["trade"]`.
-        units: by instrument id, what divides prices and sizes, shape (ids, 2).
+        rows: indices of trades among them.
+        column: index in `COLUMNS["trade"]`.
+        units: divisors of prices and sizes by instrument id, shape (ids, 2).
         out: to fill, as long as `rows`.
     """
     for i in range(len(rows)):
@@ -52,7 +52,7 @@ def of_trades(ticks: Records, rows: Integers, column: int, units: Floats, out: F
 
 @kernel
 def of_bests(bests: Records, rows: Integers, column: int, units: Floats, out: Floats) -> None:
-    """Likewise, a column of best bids and offers: place in `COLUMNS["bbo"]`."""
+    """As `of_trades`, for best bids and offers; `column` is an index in `COLUMNS["bbo"]`."""
     for i in range(len(rows)):
         best = bests[rows[i]]
         if column == _BID:
@@ -67,7 +67,7 @@ def of_bests(bests: Records, rows: Integers, column: int, units: Floats, out: Fl
 
 @kernel
 def of_bars(bars: Records, rows: Integers, column: int, units: Floats, out: Floats) -> None:
-    """Likewise, a column of BAR or TRADE_BAR records: place in `COLUMNS["bar"]`."""
+    """As `of_trades`, for BAR or TRADE_BAR records; `column` is an index in `COLUMNS["bar"]`."""
     for i in range(len(rows)):
         bar = bars[rows[i]]
         instrument = bar["instrument"]

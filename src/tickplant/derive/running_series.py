@@ -1,4 +1,4 @@
-"""The series of indicators as they run: what each is computed by, and over which records or samples of books."""
+"""Running series of indicators: what computes each, and over which records or samples of books."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ NONE: Final[Mapping[str, Indicator]] = {}
 
 
 def with_sessions(parameters: Floats, sessions: Sessions) -> Floats:
-    """Parameters, and behind them the sessions that an indicator begins with; see `indicator.SESSION_S`."""
+    """Parameters, followed by the sessions with which an indicator restarts; see `indicator.SESSION_S`."""
     return np.concatenate([parameters, sessions.reshape(-1).astype(np.float64)])
 
 
 class RunningSeries(NamedTuple):
-    """A series as it runs."""
+    """A running series."""
 
     number: int
     place: int
     indicator: Indicator
     parameters: Floats
-    rows: Schema  # which records are its rows
-    rows_of: int  # those whose column `Facts.series` has this number; 0: all
+    rows: Schema  # the schema of its rows
+    rows_of: int  # only rows with this number in the column `Facts.series`; 0: all
     symbols: tuple[str, ...]
 
     @property
     def state_size(self) -> int:
-        """How many numbers its state takes."""
+        """How many numbers the state takes."""
         return self.indicator.state_size(self.parameters.tolist())
 
 
 class BookSeries(NamedTuple):
-    """A series over samples of books as it runs."""
+    """A running series over samples of books."""
 
     number: int
     place: int
     indicator: Indicator
     parameters: Floats
     every_ns: int
-    depth: int  # levels a side that it looks at
-    follows: int  # samples for which a hypothetical order is followed; 0: it looks at the book itself
-    own: bool  # a user's
+    depth: int  # levels per side that it reads
+    follows: int  # samples for which a hypothetical order is followed; 0: the series reads the book itself
+    own: bool  # whether its indicator is a user's
     symbols: tuple[str, ...]
 
     @property
@@ -62,12 +62,12 @@ class BookSeries(NamedTuple):
 def running(
     series: Sequence[Series], own: Mapping[str, Indicator] = NONE, sessions: Mapping[str, Sessions] = NO_SESSIONS
 ) -> list[RunningSeries]:
-    """The series of indicators over records: our own, or those of `own`. Raises DeriveError for an unknown indicator.
+    """The series of indicators over records: built-in ones, or those of `own`. Raises DeriveError if one is unknown.
 
     Args:
-        series: of indicators and of bars; those of users' indicators are left out without `own`.
-        own: by name of the series, the indicators of users.
-        sessions: by name of the calendar; of one that is missing there are none.
+        series: series of indicators and of bars; without `own`, those of users' indicators must be left out.
+        own: users' indicators, by name of the series.
+        sessions: sessions by name of the calendar; a missing calendar has none.
     """
     numbers = {one.name: one.number for one in series}
     made: list[RunningSeries] = []
@@ -87,7 +87,7 @@ def running(
 
 
 def running_books(series: Sequence[Series], own: Mapping[str, Indicator] = NONE) -> list[BookSeries]:
-    """The series over samples of books, ours and those of `own`, in order. Raises DeriveError, as `running`."""
+    """The series over samples of books, built-in ones and those of `own`, in order. Raises DeriveError as `running`."""
     made: list[BookSeries] = []
     for number, name, symbols, members in series:
         said = parse_series(name)
@@ -103,7 +103,7 @@ def running_books(series: Sequence[Series], own: Mapping[str, Indicator] = NONE)
 
 
 def _indicator(name: str, own: Mapping[str, Indicator]) -> tuple[Indicator, Floats]:
-    """The indicator that a series is of, and its parameters."""
+    """The indicator of a series, and its parameters."""
     said = parse_series(name)
     found = own.get(name) or indicator(said.indicator)
     names = [parameter.name for parameter in found.parameters]

@@ -1,6 +1,6 @@
-"""The kernels that say when a book is sampled, and run series over the samples.
+"""The kernels that decide when a book is sampled, and run series over the samples.
 
-A *line* is all ids of a symbol. The rule stands in `sampled_books`; the plain reference is `derive.plain_samples`.
+A *line* is all ids of a symbol. The rule is in `sampled_books`; the plain reference is `derive.plain_samples`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Integers = NDArray[np.int64]
 
 LINE: Final = np.dtype(
     [
-        ("since", "<i8"),  # latest time at which a record of the book was received, ns; 0: none yet
-        ("due", "<i8"),  # earliest instant after it that a series samples
+        ("since", "<i8"),  # latest receive time of a record of the book, ns; 0: none yet
+        ("due", "<i8"),  # the earliest instant after that at which a series samples
         ("instrument", "<i8"),  # of the last record
-        ("depth", "<i8"),  # levels a side that any of its series looks at
-        ("begin", "<i8"),  # to `end`: how often it is sampled, among those of all lines
+        ("depth", "<i8"),  # the most levels per side that one of its series reads
+        ("begin", "<i8"),  # `begin` to `end`: its sampling intervals among those of all lines
         ("end", "<i8"),
-        ("followers", "<i8"),  # the first one, and how many there are
+        ("followers", "<i8"),  # its first follower, and how many it has
         ("followed", "<i8"),
     ]
 )
@@ -37,21 +37,21 @@ BOOK_SERIES: Final = np.dtype(
         ("number", "<i8"),
         ("every_ns", "<i8"),
         ("depth", "<i8"),
-        ("inputs", "<i8"),  # how many, and where their columns stand
+        ("inputs", "<i8"),  # how many, and where their columns begin
         ("columns", "<i8"),
         ("outputs", "<i8"),
-        ("parameters", "<i8"),  # how many, and where they stand
+        ("parameters", "<i8"),  # how many, and where they begin
         ("parameter", "<i8"),
         ("state_size", "<i8"),
     ]
 )
 
 BOOK_RUN: Final = np.dtype([("place", "<i8"), ("state", "<i8"), ("follower", "<i8")])
-"""A series of a line: its place among all, its state in the pool, and the number of its follower; -1: it has none."""
+"""A series of a line: its place among all, its state in the pool, and the number of its follower, or -1."""
 
 NOT_KNOWN: Final = -1
 NOBODYS: Final = 0
-"""Slots: of an instrument that was not looked up yet; of one whose book nobody samples."""
+"""Slots of an instrument that has not been looked up yet, and of one whose book no series samples."""
 
 _LEVEL: Final = int(Kind.LEVEL)
 _CLEAR: Final = int(Kind.CLEAR)
@@ -75,22 +75,22 @@ def note_samples(
     every_ns: Integers,
     out: Records,
 ) -> tuple[int, int]:
-    """Note each tick from `position` on before which a book is to be sampled: instants follow from ticks alone.
+    """Note each tick from `position` on before which a book must be sampled: instants follow from ticks alone.
 
-    Lines take in the ticks. A line whose `since` is 0 begins with its next record.
+    Updates the lines by the ticks. A line whose `since` is 0 begins with its next record.
 
     Args:
         ticks: TICK records in stored order.
-        position: the first one to look at.
-        written: how many samples of the batch were noted before.
-        slots: by instrument id, the slot of its line.
+        position: index of the first tick to take.
+        written: how many samples of the batch were noted earlier.
+        slots: the slot of the line, by instrument id.
         lines: LINE by slot.
-        every_ns: see LINE.
-        out: SAMPLE records to fill; what a book gives is 0.
+        every_ns: sampling intervals, see LINE.
+        out: SAMPLE records to fill; fields that come from the book are set to 0.
 
     Returns:
-        The place reached, and how many samples are noted. Before the end of the batch: `out` is full, or the slot of
-        the instrument at that place is NOT_KNOWN and has to be looked up.
+        The position reached, and how many samples are noted. The kernel stops before the end of the batch if `out` is
+        full, or if the slot of the instrument at that position is NOT_KNOWN and must be looked up.
     """
     for i in range(position, len(ticks)):
         tick = ticks[i]
@@ -144,9 +144,9 @@ def note_samples(
 def fill_column(
     levels: Integers, first: int, bids: int, asks: int, column: int, price_unit: float, size_unit: float, out: Floats
 ) -> None:
-    """One column of `COLUMNS["book"]`, the place `column`, as far as `out` goes, and NaN behind the last level.
+    """Fill `out` with the column of `COLUMNS["book"]` at index `column`, with NaN after the last level.
 
-    `first`: the row of the best bid, with the other bids and the asks behind it.
+    `first`: the row of the best bid, which the other bids and the asks follow.
     """
     side, field = column // 3, column % 3
     begin = first + (bids if side else 0)
@@ -164,9 +164,9 @@ def fill_column(
 
 @kernel
 def fill_books(samples: Records, levels: Integers, columns: Integers, units: Floats, out: Floats) -> None:
-    """Columns of several books, places in `COLUMNS["book"]`, to `out`, shape (columns, samples, levels).
+    """Fill `out`, shape (columns, samples, levels), with columns of books, given as indices in `COLUMNS["book"]`.
 
-    `units`: by instrument id, what divides prices and sizes, shape (ids, 2).
+    `units`: divisors of prices and sizes by instrument id, shape (ids, 2).
     """
     for i in range(len(samples)):
         price_unit, size_unit = units[samples[i]["instrument"], 0], units[samples[i]["instrument"], 1]
@@ -190,24 +190,24 @@ def run_samples(
     units: Floats,
     out: Records,
 ) -> tuple[int, int]:
-    """Run the series of each line over the samples of its book, and write their values.
+    """Run each line's series over the samples of its book, and write their values.
 
     Args:
         samples: SAMPLE records.
-        levels: of these, shape (n, 3).
-        from_seq: samples before ticks before this one do not count.
-        begins: by slot, where its runs begin, and where they end, shape (slots, 2).
+        levels: the samples' levels, shape (n, 3).
+        from_seq: samples taken before earlier ticks than this one do not count.
+        begins: by slot, where its runs begin and end, shape (slots, 2).
         runs: BOOK_RUN.
         series: BOOK_SERIES by place.
-        columns: the columns of series, each a place in `COLUMNS["book"]`.
-        parameters: those of series.
-        states: those of series and lines.
-        kernels: by place, as `kernel_calls.pointer` gives them.
-        units: by instrument id, what divides prices and sizes, shape (ids, 2).
-        out: VALUE records to fill, zeros: as many as there are runs of the samples' lines.
+        columns: the series' columns, each an index in `COLUMNS["book"]`.
+        parameters: the series' parameters.
+        states: the states of series and lines.
+        kernels: pointers by place, from `kernel_calls.pointer`.
+        units: divisors of prices and sizes by instrument id, shape (ids, 2).
+        out: VALUE records to fill, all zeros: one for each run of the samples' lines.
 
     Returns:
-        How many were written, and -1 or the place of a series whose kernel has raised.
+        How many records were written, and -1 or the place of a series whose kernel raised.
     """
     written = 0
     results = np.empty((4, 1))

@@ -1,9 +1,9 @@
-"""Books sampled at instants: each book as it stood at each 100 ms, second … of the clock of receipt.
+"""Books sampled at instants: each book as it was at each 100 ms, second … of the receive clock.
 
-Instants are counted from the epoch, so each full second is one of `1s`. A symbol has a sample at the end of each
-interval in which a record of its book was received: the book after the last record before that instant. It is taken
-before the symbol's next record, which was received at the instant or later, and follows from the ticks alone. A record
-whose receive time steps back counts into the interval that is open, and never into one that has been sampled.
+Instants are counted from the epoch, so `1s` samples at each full second. A symbol has a sample at the end of each
+interval in which a record of its book was received: the book after the last record before that instant. The sample is
+taken before the symbol's next record, which was received at the instant or later, so it follows from the ticks alone. A
+record whose receive time steps back counts in the open interval, never in one that has been sampled.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ Integers = NDArray[np.int64]
 
 _NOTHING: Final = np.zeros(0, SAMPLE)
 _FIRST: Final = 64
-"""Room for ids, lines and samples to begin with."""
+"""Initial room for ids, lines and samples."""
 
 
 class SampledBooks:
-    """The books of one feed: as a stream it makes best bids and offers, and notes samples for `BookValues`.
+    """The books of one feed: a stream that makes best bids and offers, and takes samples for `BookValues`.
 
     Args:
-        books: the feed's.
-        series: all that are wanted.
-        instrument: gives the row of an instrument id.
-        line: gives the first id of the symbol that an id is of.
-        own: by name of the series, the indicators of users.
+        books: the feed's books.
+        series: all wanted series.
+        instrument: returns the row of an instrument id.
+        line: returns the first id of the symbol that an instrument id belongs to.
+        own: users' indicators, by name of the series.
 
     Attributes:
-        series: those over books, in order.
-        keys: by slot, the first id of the symbol; 0 for the slot of those that nobody samples.
-        samples: of the last batch, SAMPLE records in the order of its ticks.
+        series: the series over books, in order.
+        keys: by slot, the first id of the symbol; 0 for the slot of symbols that no series samples.
+        samples: samples of the last batch, SAMPLE records in the order of its ticks.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class SampledBooks:
         self.samples: Records = _NOTHING
         self._taken = BookSamples()
         self._room = np.zeros(_FIRST, SAMPLE)
-        self._awaited: list[tuple[int, int, tuple[int, ...]]] = []  # slot, follower, what it remembers
+        self._awaited: list[tuple[int, int, tuple[int, ...]]] = []  # slot, follower, and what `followed` returned
         self._from_seq = 0
         self._books = books
         self._instrument = instrument
@@ -80,12 +80,12 @@ class SampledBooks:
 
     @property
     def counters(self) -> dict[str, int]:
-        """As the books count."""
+        """The books' counters."""
         return self._books.counters
 
     @property
     def levels(self) -> Integers:
-        """Of the samples of the last batch, shape (n, 3)."""
+        """Levels of the last batch's samples, shape (n, 3)."""
         return self._taken.levels
 
     def reserve(self, instrument_id: int) -> None:
@@ -97,16 +97,16 @@ class SampledBooks:
             self._slots[old:] = k.NOT_KNOWN
 
     def apply(self, made: Made) -> Records:
-        """The best bids and offers that a batch leads to, and its samples beside."""
+        """The best bids and offers that a batch produces; also takes its samples."""
         ticks = made[Schema.TICK]
         if self._awaited and len(ticks):
             return self._apply_awaited(ticks)
         return self._apply(ticks)
 
     def _apply_awaited(self, ticks: Records) -> Records:
-        """Orders are followed again from a tick on: the books before it are those that their queues were counted in."""
+        """Follow orders again from a tick on: queue positions were counted in the books as of just before that tick."""
         cut = int(np.searchsorted(ticks["seq"], np.uint64(self._from_seq)))
-        bests = [self._books.apply(ticks[:cut])]  # samples before that tick are nobody's
+        bests = [self._books.apply(ticks[:cut])]  # samples before that tick are not wanted
         self._due(ticks[:cut])
         self.samples = _NOTHING
         if cut < len(ticks):
@@ -132,22 +132,22 @@ class SampledBooks:
         if found is None:
             row = self._instrument(key)
             wanted = [one for one in self.series if is_wanted(one.symbols, row.venue, row.symbol)]
-            there = wanted and row.symbol != FEED_SYMBOL  # whose gaps and lost connections are not of a book
+            there = wanted and row.symbol != FEED_SYMBOL  # its gaps and disconnects do not concern a book
             found = self._slot_of[key] = self._open(key, wanted) if there else k.NOBODYS
         return found
 
     def wanted(self, slot: int) -> list[BookSeries]:
-        """The series that are made of a line."""
+        """The wanted series of a line."""
         row = self._instrument(self.keys[slot])
         return [one for one in self.series if is_wanted(one.symbols, row.venue, row.symbol)]
 
     def memory(self, slot: int) -> tuple[int, int]:
-        """What is to be remembered of a line: the time of its latest record, and the instrument of its last one."""
+        """What to store of a line: the time of its latest record, and the instrument of its last record."""
         line = self._lines[slot]
         return int(line["since"]), int(line["instrument"])
 
     def remember(self, slot: int, since: int, instrument: int) -> None:
-        """Go on with what `memory` has given."""
+        """Restore a line from what `memory` returned."""
         line = self._lines[slot]
         if since > line["since"]:
             every_ns = self._every_ns[line["begin"] : line["end"]]
@@ -155,25 +155,25 @@ class SampledBooks:
             line["due"] = int(((since // every_ns + 1) * every_ns).min())
 
     def begin_anew(self) -> None:
-        """What follows is of another time: forget all intervals that are open, and all orders that are followed."""
+        """Time jumps: forget all open intervals and all followed orders."""
         self._lines["since"] = 0
         self._taken.followers["cycle"] = NOTHING
         self._awaited = []
 
     def followed(self, slot: int, follower: int) -> Sequence[int]:
-        """What is to be remembered of a follower of a line, given its number; FOLLOWED integers."""
+        """What to store of a line's follower, given its number; FOLLOWED integers."""
         for awaited in self._awaited:
             if awaited[:2] == (slot, follower):
                 return awaited[2]
         return self._books.of_orders.followed(self._taken.followers[self._lines[slot]["followers"] + follower])
 
     def follow_again(self, slot: int, follower: int, remembered: Sequence[int], from_seq: int) -> None:
-        """Go on with what `followed` has given, where it was before the tick `from_seq`."""
+        """Restore a follower from what `followed` returned, as it was before the tick `from_seq`."""
         self._from_seq = from_seq
         self._awaited.append((slot, follower, tuple(remembered)))
 
     def _due(self, ticks: Records) -> int:
-        """How many samples a batch leads to; they are in `_room`."""
+        """How many samples a batch needs; they are in `_room`."""
         place, count = self._note(*self._arguments(ticks, 0, 0))
         while place < len(ticks):
             id_ = int(ticks[place]["instrument"])
@@ -188,7 +188,7 @@ class SampledBooks:
         return ticks, position, count, self._slots, self._lines, self._every_ns, self._room
 
     def _open(self, key: int, series: Sequence[BookSeries]) -> int:
-        """A new line."""
+        """Open a new line."""
         slot, begin = len(self.keys), len(self._every_ns)
         if slot == len(self._lines):
             self._lines = grown(self._lines, 2 * slot)

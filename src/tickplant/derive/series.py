@@ -1,11 +1,12 @@
-"""Series of values: what their names say, and which number each has in a store.
+"""Series of values: the meaning of their names, and their numbers in a store.
 
-A name says all that a series follows from: `rsi-14.1m` is RSI with period 14 over bars of a minute,
-`hawkes-0.1-0.5-1.trade` Hawkes intensity over trades with three parameters, `vpin-50.volume-10` VPIN over bars of a
-volume of 10, `depth-10.book_1s` the depth of ten levels of the book each second, and `bars.volume-10` is the bars of
-trades themselves. A record has the number of its series.
-`series.jsonl` in the store says which name that is: one JSON object a line, numbers from 1 on, append-only, so that a
-number means the same for the life of a store. The supervisor adds to it, everybody reads it.
+A name determines its series: `rsi-14.1m` is RSI with period 14 over one-minute bars, `hawkes-0.1-0.5-1.trade` is Hawkes
+intensity over trades with three parameters, `vpin-50.volume-10` is VPIN over bars of volume 10, `depth-10.book_1s` is
+the depth of ten levels of the book each second, and `bars.volume-10` is the bars of trades themselves.
+
+A record has the number of its series. `series.jsonl` in the store maps numbers to names: one JSON object per line,
+numbers from 1 on, append-only, so that a number keeps its meaning for the life of a store. The supervisor appends to
+the file, everybody reads it.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ from tickplant.errors import DeriveError, StoreError
 from tickplant.line_file import LineFile
 from tickplant.records.schemas import SERIES_FILE
 
-MAX_SERIES: Final = 65_535  # the number has two bytes
+MAX_SERIES: Final = 65_535  # the number takes two bytes
 MAX_TABLE_BYTES: Final = 16 << 20
 NAME_BYTES: Final = 96  # a topic has at most 128
 MAX_BAR_S: Final = 366 * 86_400
-"""Of bars of trades by time."""
+"""Longest bars of trades by time."""
 
 BARS: Final = "1m"
 EVERY: Final = "1s"
-"""What an indicator over bars, over samples of books, is over where nothing is given."""
+"""Defaults: the bars of an indicator over bars, and the sampling interval of one over books."""
 LISTED: Final = 20
-"""Of the series that there are, so many are named in a message."""
+"""At most this many of the existing series are named in a message."""
 
 _ROWS: Final = {
     "bar": "bars",
@@ -57,7 +58,7 @@ _NAME: Final = re.compile(rf"([a-z][a-z0-9_]*)((?:-{_NUMBER})*)\.({_OVER})", re.
 
 
 def _channels(pattern: str) -> re.Pattern[str]:
-    """Channels are names with `_` for each dot, which a channel cannot have."""
+    """A pattern of channels: a channel is a name with `_` for each dot, since channels cannot contain dots."""
     return re.compile(pattern.replace(r"\.", "_"), re.ASCII)
 
 
@@ -67,25 +68,25 @@ BARS_CHANNEL: Final = _channels(rf"bars_(?:{_RULE.pattern})")
 """The channels of bars of trades."""
 
 _BARS: Final = "bars."
-"""What the names of bars of trades begin with, which are no indicator."""
+"""Prefix of the names of bars of trades, which are not an indicator."""
 
 
 class SeriesName(NamedTuple):
-    """What a name says."""
+    """A parsed name."""
 
     indicator: str
     parameters: tuple[float, ...]
-    over: str  # trade, also with the sessions of a calendar, bbo, the length of bars or their rule and size, or
-    # book_ and how often it is sampled
-    bars_s: int  # that length, seconds; 0 where the rows are no bars of time
-    rule: str = ""  # of bars of trades: `trade_bar_kernels.RULES`
-    size: float = 0.0  # of such a bar, in the units of prices and sizes, of time in seconds
-    every_ns: int = 0  # how often a book is sampled; 0 where the rows are no samples of books
-    calendar: str = ""  # whose sessions such bars are, or an indicator over trades begins with
+    over: str  # trade, or trade with a calendar's sessions; bbo; the length of bars, or their rule and size;
+    # or book_ and the sampling interval
+    bars_s: int  # the length of time bars, seconds; 0 for other rows
+    rule: str = ""  # the rule of bars of trades, see `trade_bar_kernels.RULES`
+    size: float = 0.0  # the size of such a bar, in units of prices and sizes; time in seconds
+    every_ns: int = 0  # how often a book is sampled; 0 for other rows
+    calendar: str = ""  # the calendar for bars by session, or for an indicator that restarts with sessions
 
     @property
     def of_books(self) -> bool:
-        """Whether what it is over follows from books."""
+        """Whether its rows are derived from books."""
         return self.over == "bbo" or self.every_ns > 0
 
 
@@ -101,13 +102,13 @@ def bar_seconds(text: str) -> int:
 
 
 def book_samples(every: str) -> str:
-    """What a series is over where a book is sampled every `100ms`, `1s`, `5m` …: `book_100ms`. Raises DeriveError."""
+    """What a series over samples is over: `book_100ms` for `100ms`, likewise for `1s`, `5m` …. Raises DeriveError."""
     sample_ns(every)
     return _BOOK + every
 
 
 def sample_ns(every: str) -> int:
-    """How often that is, ns. Raises DeriveError."""
+    """The sampling interval, ns. Raises DeriveError."""
     if found := _MILLISECONDS.fullmatch(every):
         return int(found[1]) * 10**6
     try:
@@ -118,15 +119,15 @@ def sample_ns(every: str) -> int:
 
 
 def series_over(indicator: str, over: str, *, bars: str = "", every: str = "") -> str:
-    """What a series is over, as its name says: the one rule for the configuration and for history.
+    """What a series is over, as in its name: one rule for the configuration and for history.
 
     Args:
-        indicator: its name, for the message.
+        indicator: name of the indicator, for messages.
         over: `Indicator.over`.
-        bars: a length, or a rule of bars of trades; of an indicator over bars alone, where nothing given is 1m.
-        every: how often books are sampled; of an indicator over books alone, where nothing given is 1s.
+        bars: a length, or a rule of bars of trades; only for an indicator over bars, default 1m.
+        every: how often books are sampled; only for an indicator over books, default 1s.
 
-    Raises DeriveError, whose key is the option at fault, for one that the indicator has no use for.
+    Raises DeriveError, whose key is the option at fault, for an option that does not apply to the indicator.
     """
     for key, given, of in (("bars", bars, "bar"), ("every", every, "book")):
         if given and over != of:
@@ -142,19 +143,19 @@ def series_over(indicator: str, over: str, *, bars: str = "", every: str = "") -
 
 
 def unknown_series(name: str, there: Sequence[str]) -> str:
-    """What to say of a series that a store does not have: those that begin like it come first."""
+    """The message about a series that a store does not have; it lists series with a similar beginning first."""
     near = sorted(there, key=lambda other: -len(commonprefix([name, other])))  # noqa: RUF071  # letters, not folders
     listed = ", ".join(near[:LISTED]) + (f" and {len(there) - LISTED:,} more" if len(there) > LISTED else "")
     return f"the store has no series {name[:NAME_BYTES]!r}; it has {listed or 'none'}"
 
 
 def series_name(label: str, over: str) -> str:
-    """The name of a series: the label of its indicator with its parameters, and what it is over."""
+    """The name of a series: the label of its indicator with parameters, and what it is over."""
     return f"{label}.{over}"
 
 
 def parse_series(name: str) -> SeriesName:
-    """The way back. Raises DeriveError."""
+    """Parse the name of a series. Raises DeriveError."""
     found = _NAME.fullmatch(name)
     if found is None or len(name) > NAME_BYTES:
         raise DeriveError(f"{name[:NAME_BYTES]!r} is not a series such as rsi-14.1m", key="series")
@@ -174,7 +175,7 @@ def parse_series(name: str) -> SeriesName:
 
 
 def trade_bar_rule(text: str) -> str:
-    """The rule of bars of trades such as `volume-50.0`, in the form that names have; empty for any other text.
+    """The rule of bars of trades such as `volume-50.0`, in the form used in names; empty for any other text.
 
     Raises DeriveError for a size that no bar can have.
     """
@@ -190,48 +191,48 @@ def trade_bar_rule(text: str) -> str:
 
 
 def bars_series(rule: str) -> str:
-    """The name of the series of bars of trades that a rule closes."""
+    """The name of the series of bars of trades with this rule."""
     return _BARS + rule
 
 
 def are_bars(name: str) -> bool:
-    """Whether a series is bars of trades, and no indicator's values."""
+    """Whether a series is bars of trades, not values of an indicator."""
     return name.startswith(_BARS)
 
 
 def series_channel(name: str) -> str:
-    """The channel that a series is published on."""
+    """The channel on which a series is published."""
     return name.replace(".", "_")
 
 
 def is_wanted(patterns: Sequence[str], venue: str, symbol: str) -> bool:
-    """Whether patterns of VENUE.SYMBOL name this symbol; no patterns name all."""
+    """Whether patterns of VENUE.SYMBOL match this symbol; an empty list matches all."""
     return not patterns or any(fnmatchcase(f"{venue}.{symbol}", pattern) for pattern in patterns)
 
 
 class _Row(msgspec.Struct, frozen=True, omit_defaults=True):
     id: int
     name: str
-    source: str = ""  # of a user's indicator, the digest of its text: another text would make another series
-    members: tuple[str, ...] = ()  # of a feature set, the features
+    source: str = ""  # digest of the text of a user's indicator: another text would make another series
+    members: tuple[str, ...] = ()  # the features of a feature set
 
 
 class SeriesTable:
-    """The names of a store's series, by number. One process adds; any number read.
+    """The names of a store's series, by number. One process appends; any number of processes read.
 
-    Raises StoreError where a line is not a row.
+    Raises StoreError if a line is not a row.
     """
 
     def __init__(self, data_dir: Path | str) -> None:
         self.path = Path(data_dir) / SERIES_FILE
-        self.names: list[str] = []  # that of number 1, and so on
-        self.sources: dict[str, str] = {}  # by name, where an indicator is a user's: the digest of its text
-        self.members: dict[str, tuple[str, ...]] = {}  # by name, where it is of a feature set: the features
+        self.names: list[str] = []  # the name of number 1 first
+        self.sources: dict[str, str] = {}  # by name, for users' indicators: the digest of the text
+        self.members: dict[str, tuple[str, ...]] = {}  # by name, for feature sets: the features
         self._file = LineFile(self.path, MAX_TABLE_BYTES)
         self.reload()
 
     def reload(self) -> None:
-        """Read the rows that were appended since."""
+        """Read the rows that were appended since the last read."""
         self._file.read(self._take)
 
     def _take(self, line: bytes) -> None:
@@ -253,7 +254,7 @@ class SeriesTable:
             self.members[row.name] = row.members
 
     def up_to(self, number: int) -> list[str]:
-        """The names, that of this number among them. Raises StoreError where it has none."""
+        """The names, including that of this number. Raises StoreError if there is no such number."""
         if number > len(self.names):
             self.reload()
         if number > len(self.names):
@@ -261,7 +262,7 @@ class SeriesTable:
         return self.names
 
     def unknown(self, name: str) -> str:
-        """What to say of a series that is not among them."""
+        """The message about a series that is not in the table."""
         return unknown_series(name, self.names)
 
     def numbers(
@@ -272,9 +273,9 @@ class SeriesTable:
         sources: Mapping[str, str] | None = None,
         members: Mapping[str, tuple[str, ...]] | None = None,
     ) -> dict[str, int]:
-        """The number of each name. New ones become durable with `add`, else they are for the caller alone.
+        """The number of each name. With `add`, new numbers become durable; otherwise only the caller knows them.
 
-        `sources`: by name, of series whose indicator is a user's. `members`: likewise, of feature sets.
+        `sources`: digests by name, for users' indicators. `members`: features by name, for feature sets.
 
         Raises StoreError.
         """

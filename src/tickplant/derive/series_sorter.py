@@ -1,4 +1,4 @@
-"""Sorting a batch of derived records into topics: by instrument and series."""
+"""Sorts a batch of derived records into topics, by instrument and series."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tickplant.records.schemas import FACTS
 Records = NDArray[np.void]
 Places = tuple[int, int, int]
 
-# Words of a memory, see `kernels.noted`. Three of each place:
+# Words of a memory, see `kernels.noted`. The first two places take three words each:
 _INSTRUMENT, _SERIES, _NUMBERS, _PLACES, _WIDTH = 0, 3, 6, 8, 10
 _MEMORY_WORDS: Final = 11
 
-_OTHER: Final = -1  # what is returned: a record of another series
+_OTHER: Final = -1  # returned for a record of another series
 _SCATTERED: Final = -2
 _WORD: Final = np.dtype(np.int64)
 _UNSIGNED: Final = np.dtype(np.uint64)
@@ -37,18 +37,18 @@ def topic_keys(
     places: NDArray[np.uint32],
     keys: NDArray[np.uint32],
 ) -> int:
-    """The topic of each record: `instrument id * len(numbers) + place of the number of its series`.
+    """The topic of each record: `instrument id * len(numbers) + place of its series' number`.
 
     Args:
         words: the records as rows of u8.
-        instrument: where the id stands in a row: the word, its lowest bit there, and a mask of its length.
-        series: likewise the number of the series.
-        numbers: those that occur, ascending.
-        places: the place of each.
+        instrument: where the id is in a row: the word, its lowest bit there, and a mask of its length.
+        series: likewise for the number of the series.
+        numbers: the series' numbers, ascending.
+        places: the place of each number.
         keys: to fill.
 
     Returns:
-        The highest key, or -1 where a record is of another series.
+        The highest key, or -1 if a record is of another series.
     """
     highest = 0
     for i in range(len(words)):
@@ -71,7 +71,7 @@ def topic_keys(
 
 @kernel
 def find_keys(records: Any, keys: NDArray[np.uint32], address: int) -> int:
-    """`topic_keys` of records, by the memory at `address`; _SCATTERED where they do not lie one behind the other."""
+    """`topic_keys` of records, with the memory at `address`; _SCATTERED if the records are not contiguous."""
     memory = array_at(address, (_MEMORY_WORDS,), _WORD)
     width = memory[_WIDTH]
     if len(records) > 1 and records.strides[0] != 8 * width:
@@ -87,7 +87,7 @@ def find_keys(records: Any, keys: NDArray[np.uint32], address: int) -> int:
 
 
 class SeriesSorter:
-    """Sorts records of one schema; `numbers` are those of the series that occur, in any order."""
+    """Sorts records of one schema; `numbers` are the numbers of its series, in any order."""
 
     def __init__(self, schema: Schema, numbers: Sequence[int]) -> None:
         self._schema = schema
@@ -97,7 +97,7 @@ class SeriesSorter:
         self._places = order.astype(np.uint32)
         self._memory = np.zeros(_MEMORY_WORDS, np.int64)
         self._memory[_INSTRUMENT : _INSTRUMENT + 3] = _place_of(schema, "instrument")
-        if FACTS[schema].series:  # else all records are of number 0
+        if FACTS[schema].series:  # otherwise all records have the number 0
             self._memory[_SERIES : _SERIES + 3] = _place_of(schema, FACTS[schema].series)
         self._memory[_WIDTH] = DTYPES[schema].itemsize // 8
         note(self._memory, _NUMBERS, self._sorted, self._places)
@@ -111,15 +111,15 @@ class SeriesSorter:
         )
 
     def keys(self, records: Records) -> tuple[NDArray[np.uint32], int]:
-        """Of each record, `id * len(numbers) + place of the number`; and the highest one.
+        """The key of each record, `id * len(numbers) + place of the number`, and the highest key.
 
-        Raises KeyError for a record of a series that was not named.
+        Raises KeyError for a record of an unnamed series.
         """
         keys = np.empty(len(records), np.uint32)
         return keys, self.find_keys(records, keys)
 
     def find_keys(self, records: Records, keys: NDArray[np.uint32]) -> int:
-        """Write the keys of records to `keys`, which may be longer, and give the highest. Raises KeyError likewise."""
+        """Write the records' keys to `keys`, which may be longer; returns the highest. Raises KeyError as `keys`."""
         highest = self._find(records, keys, self._address)
         if highest == _SCATTERED:
             highest = self._find(records.copy(), keys, self._address)
@@ -128,7 +128,7 @@ class SeriesSorter:
         return highest
 
     def sort(self, records: Records) -> tuple[fanout.Words, NDArray[np.int64], NDArray[np.int64]]:
-        """As `fanout.group`: rows of words; keys as above; where each begins. Raises KeyError likewise."""
+        """As `fanout.group`: rows of words, keys as in `keys`, and where each begins. Raises KeyError as `keys`."""
         keys, highest = self.keys(records)
         if len(records) > len(self._masks):
             self._masks = np.ones(2 * len(records), np.uint32)
@@ -143,7 +143,7 @@ def _words(records: Records) -> fanout.Words:
 
 
 def _place_of(schema: Schema, name: str) -> Places:
-    """Where a field stands in a row of words: the word, its lowest bit, and a mask of its length."""
+    """Where a field is in a row of words: the word, its lowest bit there, and a mask of its length."""
     fields = DTYPES[schema].fields
     assert fields
     dtype, offset = fields[name][:2]

@@ -1,9 +1,9 @@
-"""What series remember, as records: so that an engine which comes back goes on to the last bit.
+"""States of series as records, so that a recovered engine continues bit for bit.
 
-A *set* has the states of all series of a feed before one tick. Its first record, of series 0, says in `value_1` how
-many records follow and in the fields of KEPT which `seq` the next record of each schema had: what was derived from
-ticks before is below it. The others are the states, one after another, four numbers a record, padded with 0; their
-instrument is the key that the stream has them by.
+A *set* holds the states of all series of a feed before one tick. Its first record, of series 0, gives in `value_1` the
+number of records that follow, and in the fields of KEPT the `seq` of each schema's next record: records derived from
+earlier ticks have a lower `seq`. The other records are the states, one after another, four numbers per record, padded
+with 0; their instrument is the stream's key for the state.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ Records = NDArray[np.void]
 Floats = NDArray[np.float64]
 
 KEPT: Final = {Schema.VALUE: "value_2", Schema.TRADE_BAR: "value_3"}
-"""Schemas of streams whose memory is stored, and the field of a set's first record that says how far each was."""
+"""Schemas of streams whose state is stored, and the field of a set's first record that says how far each was."""
 
 WIDTH: Final = 4
 _FIELDS: Final = tuple(f"value_{place}" for place in range(1, WIDTH + 1))
 
 
 def pack_states(states: Iterable[tuple[int, int, Floats]], tick: np.void, positions: Mapping[Schema, int]) -> Records:
-    """A set of states: number of the series, key and vector of each, as STATE records, `seq` 0.
+    """A set of states as STATE records, with `seq` 0.
 
     Args:
-        states: those that have numbers in them.
-        tick: what comes next.
+        states: number of the series, key and vector of each; empty vectors are left out.
+        tick: the next tick.
         positions: the next `seq` of each schema.
     """
     taken = [(number, key, vector) for number, key, vector in states if len(vector)]
@@ -56,11 +56,11 @@ def pack_states(states: Iterable[tuple[int, int, Floats]], tick: np.void, positi
 
 
 def unpack_states(records: Records, sizes: Mapping[int, int]) -> dict[tuple[int, int], Floats]:
-    """By number of the series and key, the vectors of a whole set.
+    """The vectors of a whole set, by number of the series and key.
 
     Args:
         records: the set.
-        sizes: by number, how many numbers a state of the series takes; others are left out.
+        sizes: how many numbers a state takes, by number of the series; other series are left out.
     """
     keys = records["series"].astype(np.int64) << 32 | records["instrument"]
     found: dict[tuple[int, int], Floats] = {}
@@ -72,7 +72,7 @@ def unpack_states(records: Records, sizes: Mapping[int, int]) -> dict[tuple[int,
 
 
 class SeriesStates:
-    """The sets of one feed."""
+    """The sets of states of one feed."""
 
     at_begin = True
 
@@ -80,7 +80,7 @@ class SeriesStates:
         self._streams = list(streams)
 
     def at(self, tick: np.void, positions: Mapping[Schema, int]) -> list[Records]:
-        """The set before a tick."""
+        """The set of states before a tick."""
         states = (state for stream in self._streams for state in stream.states())
         return [pack_states(states, tick, positions)]
 

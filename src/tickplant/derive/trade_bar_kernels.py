@@ -1,7 +1,7 @@
 """The kernel that builds bars of trades by a rule, and the layout of its state.
 
-The rules are in `layouts.TRADE_BAR` and, executable, in `plain_trade_bars`. State is data only, so a batch may be cut
-anywhere.
+The rules are described in `layouts.TRADE_BAR` and, executable, in `plain_trade_bars`. All state is data, so batches may
+be cut anywhere.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from tickplant.records.tick_arrays import packed
 Records = NDArray[np.void]
 
 RULES: Final = ("tick", "volume", "dollar", "imbalance", "time", "session")
-"""What closes a bar: trades; volume; price * size; what is bought more than sold, or less; time that is over; a session
-of an exchange that is over, or that begins."""
+"""What closes a bar: a number of trades; volume; price * size; the excess of bought over sold volume, or the reverse;
+the end of an interval of time; the end or the beginning of an exchange's session."""
 
 BY_TIME: Final = RULES.index("time")
-"""From here on a bar is an interval of time, and the first trade behind closes it."""
+"""From this rule on, a bar is an interval of time, and the first trade after the interval closes the bar."""
 
 REMEMBERED: Final = 32
-"""Bars whose ends are remembered, so that a trade which comes later can name the one that it belongs to."""
+"""How many bars' ends are remembered, so that a trade that comes later can name the bar that it belongs to."""
 
-# Positions in the state: whole numbers, but for ids, which are unsigned, and the sums, which are float64.
-NUMBER: Final = 0  # of the bar that is open, or of the next one: how many were given out
-TRADES: Final = 1  # 0: none is open
-FLAGS: Final = 2  # of the bar that is open, or of the next one
+# Positions in the state: int64, except ids, which are uint64, and sums, which are float64.
+NUMBER: Final = 0  # number of the open or next bar: how many bars have closed
+TRADES: Final = 1  # trades in the open bar; 0: no bar is open
+FLAGS: Final = 2  # flags of the open or next bar
 OPENED: Final = 3
-LATEST: Final = 4  # time of any trade so far
+LATEST: Final = 4  # latest time of any trade so far
 OPEN: Final = 5
 HIGH: Final = 6
 LOW: Final = 7
@@ -42,17 +42,17 @@ BOUGHT: Final = 10
 SOLD: Final = 11
 FIRST_ID: Final = 12
 LAST_ID: Final = 13
-AMOUNT: Final = 14  # sum of price * size, and
-LOST: Final = 15  # what additions to it have rounded away
+AMOUNT: Final = 14  # sum of price * size
+LOST: Final = 15  # what additions to AMOUNT have rounded away
 TURNOVER: Final = 16  # sum of |price| * size
-ENDS: Final = 17  # of bar `n` at `n % REMEMBERED`
-# Of bars by time, the interval that the open bar is of. Behind all others: stored states that lack them read as 0.
+ENDS: Final = 17  # the end of bar `n` is at `n % REMEMBERED`
+# Interval of the open bar, for bars by time. These come last: in stored states that lack them, they read as 0.
 SINCE: Final = ENDS + REMEMBERED
 UNTIL: Final = SINCE + 1
 MARKS: Final = UNTIL + 1  # see below
 STATE_SIZE: Final = MARKS + 1
 
-_GAP_BEHIND: Final = 1  # a GAP came behind the last trade: what is missing may be of this bar or of the next one
+_GAP_BEHIND: Final = 1  # a GAP followed the last trade: missing trades may belong to this bar or to the next
 _BETWEEN: Final = 2  # the interval lies between two sessions
 
 DAY_NS: Final = 86_400 * 10**9
@@ -77,21 +77,21 @@ _SESSION: Final = RULES.index("session")
 
 RULE: Final = np.dtype(
     [
-        ("number", "<i8"),  # of the series
-        ("rule", "<i8"),  # place in RULES
-        ("size", "<f8"),  # of a bar, in units of what the rule counts; of time, ns
-        ("price_unit", "<f8"),  # what divides `vwap`
+        ("number", "<i8"),  # number of the series
+        ("rule", "<i8"),  # index in RULES
+        ("size", "<f8"),  # size of a bar, in units of what the rule counts; time in ns
+        ("price_unit", "<f8"),  # divisor of `vwap`
         ("state", "<i8"),  # where the state begins
-        ("first", "<i8"),  # of sessions, the first one
-        ("end", "<i8"),  # and the end of them
+        ("first", "<i8"),  # the first of its sessions
+        ("end", "<i8"),  # one past the last of its sessions
     ]
 )
-"""A series of an instrument."""
+"""One series of one instrument."""
 
-# Words of a memory. Two of each array, see `kernels.noted`:
+# Words of a memory, two for each array (see `kernels.noted`):
 OF_ID, SESSIONS, POOL, RULE_ROWS, OUT = range(0, 10, 2)
 FROM_SEQ, POSITION, INSTRUMENT = range(10, 13)
-"""See `apply_trades`; how far a batch has come; and the instrument id that is to be looked up, or -1."""
+"""See `apply_trades`; how far a batch has been folded; and the instrument id that must be looked up, or -1."""
 MEMORY_WORDS: Final = 13
 
 _WORD: Final = np.dtype(np.int64)
@@ -99,7 +99,7 @@ _UNSIGNED: Final = np.dtype(np.uint64)
 _FLOAT: Final = np.dtype(np.float64)
 
 NOT_KNOWN: Final = -1
-"""As the first rule of an instrument: it was not looked up yet."""
+"""In place of an instrument's first rule: the instrument has not been looked up yet."""
 
 
 @kernel
@@ -119,20 +119,20 @@ def apply_trades(
 
     Args:
         ticks: TICK records in stored order.
-        position: the first one to take.
-        from_seq: ticks before do not count.
-        rules: RULE.
-        of_id: by instrument id, the first one of its rules and the end of them, shape (ids, 2).
-        sessions: of all calendars, open and close of each session, ns, shape (sessions, 2); those of a rule in order
-            and without overlap.
-        state: of each rule STATE_SIZE numbers, all zeros before the first tick.
-        ids: the same memory as unsigned numbers.
+        position: index of the first tick to take.
+        from_seq: ticks with a lower seq do not count.
+        rules: RULE records.
+        of_id: by instrument id, the first of its rules and one past the last, shape (ids, 2).
+        sessions: open and close of each session of all calendars, ns, shape (sessions, 2); those of one rule are in
+            order and do not overlap.
+        state: STATE_SIZE numbers for each rule, all zeros before the first tick.
+        ids: the same memory as uint64.
         sums: the same memory as float64.
         out: TRADE_BAR records to fill, at least one for each rule of an instrument.
 
     Returns:
-        The position reached; how many records were written; and the instrument id that is to be looked up first, or -1.
-        It stops early there, and where `out` is full.
+        The position reached; how many records were written; and an instrument id that must be looked up first, or -1.
+        The kernel stops early at such an id, and when `out` is full.
     """
     written = 0
     ticks, rules, out = borrowed(ticks), borrowed(rules), borrowed(out)
@@ -157,12 +157,12 @@ def apply_trades(
 
 @kernel
 def fold_trades(ticks: Any, address: int) -> int:
-    """`apply_trades` in the memory at `address`, from the position that stands there on.
+    """`apply_trades` in the memory at `address`, from the position in the memory on.
 
-    Ticks lie one behind the other.
+    The ticks are contiguous.
 
     Returns:
-        How many TRADE_BAR were written; where it stopped early, minus that less 1.
+        The number n of TRADE_BAR records written, or, if the kernel stopped early, -1 - n.
     """
     memory = array_at(address, (MEMORY_WORDS,), _WORD)
     position, written, instrument = apply_trades(
@@ -195,7 +195,7 @@ def _take(
     sums: NDArray[np.float64],
     bar: Any,
 ) -> int:
-    """Fold a tick into one bar. Returns 1 where that has written a record, else 0."""
+    """Fold a tick into one bar. Returns 1 if this wrote a record, else 0."""
     if tick["kind"] != _TRADE:
         state[FLAGS] |= _INCOMPLETE
         if rule["rule"] >= BY_TIME:
@@ -216,7 +216,7 @@ def _take(
         if now >= state[UNTIL]:
             if state[TRADES] > 0:
                 _close(state[SINCE], state[UNTIL], rule, state, ids, sums, bar)
-                # A bar that ends where the next one begins: a trade of that very time is of the next one.
+                # This bar ends where the next begins: a trade at exactly that time belongs to the next.
                 state[ENDS + (state[NUMBER] - 1) % REMEMBERED] = state[UNTIL] - 1
                 written = 1
                 if state[MARKS] & _GAP_BEHIND:
@@ -237,7 +237,7 @@ def _take(
 
 @kernel
 def _correct(tick: Any, time: int, rule: Any, state: NDArray[np.int64], bar: Any) -> None:
-    """Write a trade that counts into no bar."""
+    """Write a trade that counts in no bar."""
     price = tick["price"]
     amount = tick["size"]
     side = tick["side"]
@@ -268,7 +268,7 @@ def _close(
     sums: NDArray[np.float64],
     bar: Any,
 ) -> None:
-    """Write the open bar, with these times, and have none open."""
+    """Write the open bar, with these times; no bar is open afterwards."""
     bar["ts_event"] = until
     bar["ts_open"] = since
     bar["open"] = state[OPEN]
@@ -296,9 +296,9 @@ def _close(
 
 @kernel
 def _enter(now: int, rule: Any, sessions: NDArray[np.int64], state: NDArray[np.int64]) -> None:
-    """Have the interval that holds this time: of a length from a multiple of it on, a session, or between two.
+    """Enter the interval that contains this time: of the rule's length, a session, or the time between two sessions.
 
-    Where the calendar does not reach, intervals end with the day of UTC.
+    Outside the calendar's range, intervals end with the UTC day.
     """
     if rule["rule"] != _SESSION:
         length = int(rule["size"])
@@ -326,7 +326,7 @@ def _enter(now: int, rule: Any, sessions: NDArray[np.int64], state: NDArray[np.i
 
 @inlined
 def _add(tick: Any, time: int, state: NDArray[np.int64], ids: NDArray[np.uint64], sums: NDArray[np.float64]) -> None:
-    """Take a trade into the bar that is open, or begin one."""
+    """Add a trade to the open bar, or begin a bar with it."""
     price = tick["price"]
     size = tick["size"]
     if state[TRADES] == 0:
@@ -364,7 +364,7 @@ def _add(tick: Any, time: int, state: NDArray[np.int64], ids: NDArray[np.uint64]
 
 @inlined
 def _count(place: int, size: int, state: NDArray[np.int64]) -> None:
-    """Add to a volume, which is capped where it does not fit."""
+    """Add to a volume, capped at MAX_VOLUME."""
     if state[place] > MAX_VOLUME - size:
         state[place] = MAX_VOLUME
         state[FLAGS] |= _OVERFLOW
@@ -374,19 +374,19 @@ def _count(place: int, size: int, state: NDArray[np.int64]) -> None:
 
 @inlined
 def _measure(rule: int, state: NDArray[np.int64], sums: NDArray[np.float64]) -> float:
-    """How large the open bar is, by the rule."""
+    """The size of the open bar, by the rule."""
     if rule == 0:
         return float(state[TRADES])
     if rule == 1:
         return float(state[VOLUME])
-    if rule == 2:  # places in RULES
+    if rule == 2:  # indices in RULES
         return float(sums[TURNOVER])
     return abs(float(state[BOUGHT] - state[SOLD]))
 
 
 @kernel
 def _bar_of(time: int, state: NDArray[np.int64]) -> int:
-    """Number of the first bar that had not ended before this time; UNKNOWN_BAR where that is not remembered."""
+    """Number of the first bar that had not ended before this time; UNKNOWN_BAR if no longer remembered."""
     oldest = max(0, state[NUMBER] - REMEMBERED)
     for number in range(oldest, state[NUMBER]):
         if time <= state[ENDS + number % REMEMBERED]:

@@ -1,7 +1,7 @@
-"""The running of bars of trades over a feed: ticks in, TRADE_BAR records out, in the order of the ticks.
+"""Runs bars of trades over a feed: ticks in, TRADE_BAR records out, in the order of the ticks.
 
-Bars are of an instrument id: one whose scales change begins anew under its new id. One call folds a batch into the bars
-of all series and instruments.
+Bars belong to an instrument id: an instrument whose scales change begins anew under its new id. One call folds a batch
+into the bars of all series and instruments.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class TradeBars(SeriesStream):
     """Bars of one feed; see `derivation.KeptStream`.
 
     Args:
-        series: which ones: `bars.volume-50` and the like.
-        instrument: gives the row of an instrument id.
-        sessions: by name of the calendar, of those that the series name, as `Settings.sessions`.
+        series: the series to make, such as `bars.volume-50`.
+        instrument: returns the row of an instrument id.
+        sessions: sessions of the calendars that the series name, as in `Settings.sessions`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TradeBars(SeriesStream):
         self._out = np.zeros(max(1024, len(series)), TRADE_BAR)
         self._memory = np.zeros(k.MEMORY_WORDS, np.int64)
         self.address: int = self._memory.ctypes.data
-        """Of what `trade_bar_kernels.fold_trades` works in."""
+        """Address of the memory that `trade_bar_kernels.fold_trades` works in."""
         self._note_addresses()
         self._fold = direct(k.fold_trades, SCATTERED_TICKS, 0)
 
@@ -77,12 +77,12 @@ class TradeBars(SeriesStream):
         self._note_addresses()
 
     def apply(self, made: Made) -> Records:
-        """The bars that a batch closes, and the corrections."""
-        ticks = np.ascontiguousarray(made[Schema.TICK])  # the kernel's type
+        """The bars that a batch closes, and its corrections."""
+        ticks = np.ascontiguousarray(made[Schema.TICK])  # the kernel is compiled for this type
         return self.finish({Schema.TICK: ticks}, self._fold(ticks, self.address))
 
     def finish(self, made: Made, result: int) -> Records:
-        """Give the kernel what it has stopped for, `result`, until it has taken all. Returns the bars."""
+        """Do what the kernel has stopped for, `result`, until it has taken all ticks. Returns the bars."""
         if result == 0:
             return _NOTHING
         parts, ticks = [], made[Schema.TICK]
@@ -94,7 +94,7 @@ class TradeBars(SeriesStream):
                     self._note_addresses()
                 result = self._fold(ticks, self.address)
         finally:
-            self._memory[k.POSITION] = 0  # whatever has failed, the next batch is another
+            self._memory[k.POSITION] = 0  # whatever failed, the next batch starts afresh
         return joined([*parts, self._out[:result]], TRADE_BAR)
 
     def _note_addresses(self) -> None:
@@ -102,14 +102,14 @@ class TradeBars(SeriesStream):
         note(self._memory, 0, self._of_id, self._sessions, self._pool, self._rules, self._out)
 
     def _learn(self, id_: int) -> None:
-        """Have the rules of an instrument."""
+        """Look up the rules of an instrument."""
         row, first = self._instrument(id_), self._used_rules
         price, volume = 10.0**row.price_scale, 10.0**row.size_scale
         units = {"tick": 1.0, "volume": volume, "dollar": price * volume, "imbalance": volume, "time": 1e9}
         for place, (number, name, symbols, _) in enumerate(self._series):
             if is_wanted(symbols, row.venue, row.symbol):
                 said = parse_series(name)
-                # A whole number of units: 0.07 * 100 is more than 7.
+                # Rounded to whole units: 0.07 * 100 is more than 7.
                 size = max(1.0, float(np.rint(said.size * units.get(said.rule, 1.0))))
                 if self._used_rules == len(self._rules):
                     self._rules = grown(self._rules, 2 * self._used_rules)

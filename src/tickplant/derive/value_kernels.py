@@ -1,8 +1,8 @@
-"""The kernels that run all series of a feed over a batch: rows are chosen, sorted and made columns, values records.
+"""The kernels that run all series of a feed over a batch: choose rows, sort them, make columns, and write values.
 
-A *selection* is the rows that a series may be over: trades, best bids and offers, bars of one length, bars of one rule.
-A *lane* is the rows of one selection and one symbol: each row is of one lane, and all series of a lane have a value at
-each of its rows. The plain reference is `derive.plain_series`.
+A *selection* is a set of rows that a series may be over: trades, best bids and offers, bars of one length, or bars of
+one rule. A *lane* is the rows of one selection and one symbol: each row belongs to one lane, and all series of a lane
+have a value at each of its rows. The plain reference is `derive.plain_series`.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ BESTS: Final = 1
 BARS: Final = 2
 RULE_BARS: Final = 3
 SOURCES: Final = 4
-"""How many kinds of rows there are: places of the arrays of records."""
+"""The number of kinds of rows; the kinds are indices of the arrays of records."""
 
-SELECTION: Final = np.dtype([("source", "<i8"), ("rows_of", "<i8")])  # of bars: their length, or their series
+SELECTION: Final = np.dtype([("source", "<i8"), ("rows_of", "<i8")])  # for bars: their length or series
 LANE: Final = np.dtype([("source", "<i8"), ("begin", "<i8"), ("end", "<i8"), ("outputs", "<i8"), ("rows", "<i8")])
-"""`begin` to `end` of the runs are of the lane's series, which have so many outputs together. `rows` is scratch, 0."""
+"""The runs from `begin` to `end` are the lane's series, with `outputs` outputs in total. `rows` is scratch, 0."""
 RUN: Final = np.dtype([("place", "<i8"), ("rank", "<i8"), ("output", "<i8"), ("state", "<i8")])
-"""A series in a lane, in the order in which they run: its place among all, its rank among those of the lane by that,
-where its outputs begin among those of the lane, and its state in the pool. Those of the same inputs stand together."""
+"""A series in a lane, in running order: its place among all series, its rank by place within the lane, where its
+outputs begin among the lane's, and where its state begins in the pool. Series with the same inputs are adjacent."""
 SERIES: Final = np.dtype(
     [
         ("number", "<i8"),
-        ("inputs", "<i8"),  # how many, and where their columns stand
+        ("inputs", "<i8"),  # how many, and where their columns begin
         ("columns", "<i8"),
         ("outputs", "<i8"),
-        ("parameters", "<i8"),  # how many, and where they stand
+        ("parameters", "<i8"),  # how many, and where they begin
         ("parameter", "<i8"),
         ("state_size", "<i8"),
     ]
 )
 CHOSEN: Final = np.dtype([("seq", "<u8"), ("row", "<i8"), ("lane", "<i8"), ("slot", "<i8")])
-"""A row that counts: the tick that made it, where it stands, its lane, and its place among the rows of that."""
+"""A chosen row: the seq of the tick that made it, its index, its lane, and its place among the lane's rows."""
 
 NOT_KNOWN: Final = -1
 NOBODYS: Final = 0
-"""Lanes: of a symbol that was not looked up yet; of one that no series is for."""
+"""Lanes of a symbol that has not been looked up yet, and of a symbol without series."""
 
 _TRADE: Final = int(Kind.TRADE)
 _BACKFILL: Final = int(Flag.BACKFILL)
@@ -70,23 +70,23 @@ def choose(
     chosen: Records,
     bounds: Integers,
 ) -> tuple[int, int, int]:
-    """Note the rows that series have values at.
+    """Choose the rows at which series have values.
 
     Args:
         ticks: TICK records.
-        bests: BBO records that these have made.
-        bars: likewise BAR records.
-        rule_bars: likewise TRADE_BAR records.
-        from_seq: rows that ticks before have made do not count.
+        bests: BBO records made by these ticks.
+        bars: BAR records made by these ticks.
+        rule_bars: TRADE_BAR records made by these ticks.
+        from_seq: rows made by ticks before this one do not count.
         selections: SELECTION, in the order of their sources.
-        lane_of: by instrument id and selection, the lane.
+        lane_of: the lane by instrument id and selection.
         lanes: LANE.
-        chosen: CHOSEN to fill, one for each record of the four.
-        bounds: shape (SOURCES + 1,), to fill: where the chosen rows of each source begin.
+        chosen: CHOSEN to fill, with room for all records of the four.
+        bounds: to fill, shape (SOURCES + 1,): where the chosen rows of each source begin.
 
     Returns:
-        How many values there will be; and where a lane is not known, which is to be looked up first, the instrument id
-        and the selection, else -1 and 0.
+        How many values there will be; then -1 and 0 or, if an unknown lane must be looked up first, its instrument id
+        and selection.
     """
     found = 0
     values = 0
@@ -152,27 +152,27 @@ def run(
     units: Floats,
     out: Records,
 ) -> int:
-    """Run the series over the chosen rows, and write their values: by tick, of one tick by the place of the series.
+    """Run the series over the chosen rows, and write their values, ordered by tick, then by place of the series.
 
     Args:
-        ticks: as `choose` has seen them, so the next ones.
-        bests: BBO records that these have made.
-        bars: likewise BAR records.
-        rule_bars: likewise TRADE_BAR records.
-        chosen: CHOSEN, as `choose` has filled it.
-        bounds: as `choose` has filled it.
+        ticks: as given to `choose`; also the next three.
+        bests: BBO records made by these ticks.
+        bars: BAR records made by these ticks.
+        rule_bars: TRADE_BAR records made by these ticks.
+        chosen: CHOSEN, as filled by `choose`.
+        bounds: as filled by `choose`.
         lanes: LANE.
-        runs: RUN, of all lanes.
+        runs: RUN of all lanes.
         series: SERIES, by place.
-        columns: the columns of series, each a place in `COLUMNS`.
-        parameters: those of series.
-        states: those of series and symbols.
-        kernels: by place, as `kernel_calls.pointer` gives them.
-        units: by instrument id, what divides prices and sizes, shape (ids, 2).
-        out: VALUE records to fill, as many as `choose` says, and one more, which is scratch.
+        columns: the series' columns, each an index in `COLUMNS`.
+        parameters: the series' parameters.
+        states: the states of series and symbols.
+        kernels: pointers by place, from `kernel_calls.pointer`.
+        units: divisors of prices and sizes by instrument id, shape (ids, 2).
+        out: VALUE records to fill, as many as `choose` returned, and one more as scratch.
 
     Returns:
-        -1, or the place of a series whose kernel has raised.
+        -1, or the place of a series whose kernel raised.
     """
     total = bounds[SOURCES]
     used = np.empty(total, np.int64)  # lanes that have rows
@@ -186,13 +186,13 @@ def run(
         chosen[i]["slot"] = lane["rows"]
         lane["rows"] += 1
         floats += lane["outputs"]
-    begins = np.zeros((lane_count + 1, 2), np.int64)  # of each used lane: its rows, its outputs
-    which = np.empty(total, np.int64)  # by row, the used lane
+    begins = np.zeros((lane_count + 1, 2), np.int64)  # by used lane: where its rows and its outputs begin
+    which = np.empty(total, np.int64)  # the used lane of each row
     for j in range(lane_count):
         lane = lanes[used[j]]
         begins[j + 1, 0] = begins[j, 0] + lane["rows"]
         begins[j + 1, 1] = begins[j, 1] + lane["rows"] * lane["outputs"]
-        lane["rows"] = -j  # from here on: which one it is
+        lane["rows"] = -j  # from here on: its index among the used lanes, negated
     rows = np.empty(total, np.int64)
     for i in range(total):
         which[i] = -lanes[chosen[i]["lane"]]["rows"]
@@ -255,7 +255,7 @@ def _write(
     """Merge the rows of all sources by the ticks that made them, and write the values at each."""
     nexts = bounds[:SOURCES].copy()
     written = 0
-    group = 0  # where the values of this tick begin
+    group = 0  # where this tick's values begin
     seq = np.uint64(0)
     for _ in range(bounds[SOURCES]):
         source = -1
@@ -300,7 +300,7 @@ def _write(
             value["source_seq"] = seq
             value["instrument"] = instrument
             value["series"] = one["number"]
-            value["flags"] = run_["place"]  # until the values of this tick are sorted
+            value["flags"] = run_["place"]  # until this tick's values are sorted
             value["seq"] = 0
         if written > group:
             _insert(out, group, written, written + count)
@@ -311,7 +311,7 @@ def _write(
 
 @kernel
 def _insert(out: Records, begin: int, middle: int, end: int) -> None:
-    """Sort what stands from `middle` on into what stands before, both sorted by place; the last of `out` is scratch."""
+    """Merge records `middle` to `end` into those before, both sorted by place; the last record of `out` is scratch."""
     spare = len(out) - 1
     for i in range(middle, end):
         if out[i - 1]["flags"] <= out[i]["flags"]:

@@ -1,7 +1,7 @@
-"""Running all series over a batch in one call of a kernel: what `value_kernels` works in, by addresses.
+"""Runs all series over a batch in one kernel call: the memory, given by address, that `value_kernels` works in.
 
-Ticks alone are handed over as an array. All else is noted in a *memory*, an array of words that a stream owns, of which
-the kernel is given the address: see `kernels.noted`.
+Only ticks are passed as an array. Everything else is noted in a *memory*, an array of words owned by a stream, whose
+address the kernel is given; see `kernels.noted`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from tickplant.records.tick_arrays import is_packed, packed
 
 Records = NDArray[np.void]
 
-# Words of a memory. Two of each array:
+# Words of a memory, two for each array:
 SELECTIONS, LANE_OF, UNITS, LANES, RUNS, TABLE, COLUMN_PLACES, PARAMETERS, STATES, KERNELS, CHOSEN_ROWS, BOUNDS = range(
     0, 24, 2
 )
-"""As the arguments of `choose` and `run` say. LANE_OF and UNITS are flat."""
+"""The arguments of `choose` and `run`. LANE_OF and UNITS are flat."""
 BESTS, BARS, RULE_BARS = range(24, 30, 2)
-"""Likewise of each kind of records that the ticks have made."""
+"""Two words for each kind of records made by the ticks."""
 FROM_SEQ, OUT, OUT_BEGIN, OUT_END, INSTRUMENT, SELECTED, NEEDED = range(30, 37)
-"""See `choose`; VALUE may be written to places OUT_BEGIN to OUT_END of the records at OUT; and what `run_all` has
-stopped for: the instrument id and the selection that are not known, how much room is needed."""
+"""See `choose`; VALUE records may be written to places OUT_BEGIN to OUT_END of the array at OUT; and what `run_all`
+stopped for: the unknown instrument id and selection, and how much room is needed."""
 WORDS: Final = 37
 
 # Why `run_all` stopped.
@@ -36,7 +36,7 @@ ROWS_FULL: Final = 2
 OUT_FULL: Final = 3
 SCATTERED: Final = 4
 FAILED: Final = 5
-"""And from there on, by place: which kernel has raised."""
+"""FAILED + place: the kernel of the series at this place raised."""
 
 _WORD: Final = np.dtype(np.int64)
 _FLOAT: Final = np.dtype(np.float64)
@@ -46,11 +46,12 @@ _VALUE_BYTES: Final = VALUE.itemsize
 
 @kernel
 def run_all(ticks: Any, address: int) -> int:
-    """`choose` and `run`, in the memory at `address`: over the ticks, and the records that are noted there.
+    """`choose` and `run` over the ticks and the records noted in the memory at `address`.
 
     Returns:
-        How many VALUE were written, which end at OUT_BEGIN, when the memory holds no records any more; or minus the
-        reason why it stopped. Called again with the same ticks and records once it has what it lacked, it begins anew.
+        How many VALUE records were written; they end at OUT_BEGIN, and the memory then holds no records. Or minus the
+        reason for stopping: called again with the same ticks and records once it has what it lacked, the kernel starts
+        over.
     """
     if not is_packed(ticks):
         return -SCATTERED
@@ -105,7 +106,7 @@ def run_all(ticks: Any, address: int) -> int:
 
 @inlined
 def _forget(memory: Any) -> None:
-    """Records are of one batch."""
+    """Forget the noted records, which belong to one batch."""
     memory[BESTS + 1] = 0
     memory[BARS + 1] = 0
     memory[RULE_BARS + 1] = 0

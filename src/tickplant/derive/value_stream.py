@@ -1,9 +1,8 @@
-"""The running of indicators over a feed: rows of bars, trades or best bids and offers in, VALUE records out.
+"""Runs indicators over a feed: rows of bars, trades or best bids and offers in, VALUE records out.
 
-A kernel remembers all it needs in a vector, one for each series and symbol, so batches may be cut anywhere; the records
-come in the order of the ticks that made them, and of one tick in the order of the series. All ids that a symbol has
-had are one line of rows, as in `Store.derive`. One call runs all series over a batch: `value_kernels`, which says what
-selections and lanes are.
+A kernel keeps all its state in a vector, one for each series and symbol, so batches may be cut anywhere. Records are
+ordered by the ticks that made them, then by series. All ids that a symbol has had form one line of rows, as in
+`Store.derive`. One call runs all series over a batch; `value_kernels` explains selections and lanes.
 """
 
 from __future__ import annotations
@@ -31,25 +30,25 @@ from tickplant.records.tick_arrays import SCATTERED_TICKS
 
 Records = NDArray[np.void]
 
-_NOTHING: Final = np.zeros(0, VALUE)  # making one costs as much as a kernel
+_NOTHING: Final = np.zeros(0, VALUE)  # creating one costs as much as running a kernel
 _SOURCES: Final = (Schema.TICK, Schema.BBO, Schema.BAR, Schema.TRADE_BAR)
-"""By place in `value_kernels`."""
-_TICK, *_MADE = _SOURCES  # to look one up in its enumeration costs 60 ns
+"""The schemas of the sources in `value_kernels`, in their order."""
+_TICK, *_MADE = _SOURCES  # looking a member up in its enumeration costs 60 ns
 _EMPTY: Final = [np.zeros(0, DTYPES[schema]) for schema in _MADE]
 _FIRST: Final = 64
-"""Room for ids, lanes and runs that a stream begins with."""
+"""Initial room for ids, lanes and runs."""
 _ROWS: Final = 1024
-"""Likewise for rows of a batch and for values."""
+"""Initial room for a batch's rows and for values."""
 
 
 class ValueStream(SeriesStream):
-    """Values of one feed; see `derivation.KeptStream`. The key of a memory is the first id of the symbol.
+    """Values of one feed; see `derivation.KeptStream`. States are kept by the first id of the symbol.
 
     Args:
-        series: which ones.
-        instrument: gives the row of an instrument id.
-        line: gives the first id of the symbol that an id is of.
-        sessions: by name of the calendar, of those that the series name, as `Settings.sessions`.
+        series: the series to run.
+        instrument: returns the row of an instrument id.
+        line: returns the first id of the symbol that an instrument id belongs to.
+        sessions: sessions of the calendars that the series name, as in `Settings.sessions`.
     """
 
     def __init__(
@@ -74,14 +73,14 @@ class ValueStream(SeriesStream):
         self._kernels = np.array(kernels, np.int64)
         self._lane_of = np.full((_FIRST, len(selections)), k.NOT_KNOWN, np.int32)
         self._units = np.ones((_FIRST, 2))
-        self._lanes, self._lane_count = np.zeros(_FIRST, k.LANE), 1  # the first is nobody's
+        self._lanes, self._lane_count = np.zeros(_FIRST, k.LANE), 1  # the first is NOBODYS
         self._runs, self._run_count = np.zeros(_FIRST, k.RUN), 0
         self._known: dict[tuple[int, int], int] = {}  # lanes by line and selection
         self._chosen = np.zeros(_ROWS, k.CHOSEN)
         self._bounds = np.zeros(k.SOURCES + 1, np.int64)
         self._memory = np.zeros(m.WORDS, np.int64)
         self.address: int = self._memory.ctypes.data
-        """Of what `value_memory.run_all` works in."""
+        """Address of the memory that `value_memory.run_all` works in."""
         self._begin, self._out = 0, _NOTHING
         self._renew_out(_ROWS)
         self._note_addresses()
@@ -107,11 +106,11 @@ class ValueStream(SeriesStream):
         self._note_addresses()
 
     def apply(self, made: Made) -> Records:
-        """The values of the rows that a batch has made."""
+        """The values of the rows that a batch has produced."""
         return self.finish(made, self._run(made[_TICK], made))
 
     def finish(self, made: Made, result: int) -> Records:
-        """Give the kernel what it has stopped for, `result`, until it has taken all. Returns the values."""
+        """Do what the kernel has stopped for, `result`, until it has run over all rows. Returns the values."""
         if result == 0:
             return _NOTHING
         if result < 0:
@@ -126,7 +125,7 @@ class ValueStream(SeriesStream):
         return self._run_all(ticks, self.address)
 
     def _go_on(self, made: Made, result: int) -> int:
-        """See `finish`. Returns how many values there are."""
+        """See `finish`. Returns the number of values."""
         memory, ticks = self._memory, made[_TICK]
         while result < 0:
             if result == -m.UNKNOWN:
@@ -145,7 +144,7 @@ class ValueStream(SeriesStream):
         return result
 
     def _renew_out(self, room: int) -> None:
-        """New room for values: what was handed out is a view of the old one, and its readers' own."""
+        """Allocate new room for values: those returned earlier are views of the old room, which readers keep."""
         self._out = np.empty(max(_ROWS, room), VALUE)
         self._begin = self._memory[m.OUT_BEGIN] = 0
         self._memory[m.OUT], self._memory[m.OUT_END] = self._out.ctypes.data, len(self._out)
@@ -156,7 +155,7 @@ class ValueStream(SeriesStream):
         note(self._memory, 0, self._selections, self._lane_of, self._units, self._lanes, self._runs, *tables)
 
     def _learn(self, id_: int, selection: int) -> None:
-        """Look up which lane the rows of an instrument are in."""
+        """Look up the lane of an instrument's rows."""
         row, line = self._instrument(id_), self._first_of(id_)
         self._units[id_] = 10.0**row.price_scale, 10.0**row.size_scale
         lane = self._known.get((line, selection))
@@ -166,7 +165,7 @@ class ValueStream(SeriesStream):
         self._lane_of[id_, selection] = lane
 
     def _open(self, line: int, selection: int, series: Sequence[RunningSeries]) -> int:
-        """A new lane, with what its series remember."""
+        """Open a new lane, with the states of its series."""
         lane, begin = self._lane_count, self._run_count
         self._lane_count, self._run_count = lane + 1, begin + len(series)
         if self._lane_count > len(self._lanes):
@@ -186,7 +185,7 @@ def _tables(series: Sequence[RunningSeries]) -> tuple[Records, NDArray[np.int64]
     """SERIES by place, and the columns and parameters that they point to."""
     table = np.zeros(len(series), k.SERIES)
     columns: list[int] = []
-    begins: dict[tuple[str, ...], int] = {}  # of the columns of the same inputs of the same rows
+    begins: dict[tuple[str, ...], int] = {}  # where the columns begin, by kind of rows and inputs
     for one in series:
         inputs = one.indicator.inputs
         if (key := (one.indicator.over, *inputs)) not in begins:

@@ -1,8 +1,9 @@
-"""What a client may cost: connections, requests, subscriptions, replies and backlog. Whoever takes more is cut off.
+"""Limits on what a client may cost: connections, requests, subscriptions, replies and backlog.
 
-libzmq bounds frames and whole messages; nothing there bounds the frames of an unfinished message, connections, or
-what all clients together cost. So the kernel is asked how many bytes each TCP connection has brought and taken.
-Nothing here touches a message on its way to a subscriber. An engine has one, and a relay of conflated topics.
+A client that exceeds a limit is disconnected. libzmq bounds frames and whole messages, but neither the frames of an
+unfinished message, nor connections, nor what all clients cost together. So the guard asks the kernel how many bytes
+each TCP connection has sent and received. It touches no message on its way to a subscriber. Engines have a guard, and
+so do relays of conflated topics.
 """
 
 from __future__ import annotations
@@ -30,34 +31,34 @@ from tickplant.runtime.tcp_client import Client
 ZmqContext = zmq.Context[zmq.Socket[bytes]]
 ZmqSocket = zmq.Socket[bytes]
 
-REQUEST_FRAMES: Final = 8  # of one request, envelope included
+REQUEST_FRAMES: Final = 8  # per request, including the envelope
 RECEIVE_BUFFER_BYTES: Final = 16 << 10
-"""In the kernel, of one connection. Small, so that a flood cannot bring much before it is noticed."""
+"""Kernel buffer of one connection. Small, so that a flood cannot deliver much before it is noticed."""
 
 UNSERVED_BYTES: Final = 2 << 20
-"""Brought and not served yet, of all clients together. An empty frame is 2 bytes on the wire and 64 in memory."""
+"""Received but not served yet, from all clients together. An empty frame is 2 bytes on the wire and 64 in memory."""
 
 HEARTBEAT_BYTES_PER_S: Final = 16
-"""ZeroMQ's heartbeats are bytes that never become a message: so much of them is free."""
+"""ZeroMQ's heartbeats are bytes that never become a message: this many are free."""
 
 SUBSCRIPTION_OVERHEAD_BYTES: Final = 16  # of the command that carries a topic
 TRIM_S: Final = 5.0
-"""After a client was cut off, memory is given back to the system for so long, once a sweep."""
+"""For this long after a client was disconnected, each sweep returns memory to the system."""
 
 _EVENTS: Final = int(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
 _EVENT: Final = struct.Struct("=Hi")
 
 
 class Guard:
-    """Watches the clients of TCP sockets. Not thread-safe: `attend` and `sweep` are its owner's to call.
+    """Watches the clients of TCP sockets. Not thread-safe: its owner must call `attend` and `sweep`.
 
-    Clients of `ipc://` are not watched: the folder's permissions decide who they are.
+    Clients of `ipc://` are not watched: the folder's permissions decide who may connect.
 
     Args:
-        limits: of an engine.
-        published: gives the bytes published so far.
-        lossless: subscribers are waited for, so none is cut off for being behind.
-        on_cut: called with `reason`, and with the clients cut off for that: `number` since the last call, and `total`.
+        limits: the limits of an engine.
+        published: returns the bytes published so far.
+        lossless: the publisher waits for subscribers, so none is disconnected for being behind.
+        on_cut: called with `reason` and the clients disconnected for it: `number` since the last call, and `total`.
     """
 
     def __init__(
@@ -74,12 +75,12 @@ class Guard:
         self._published = published
         self._lossless = lossless
         self._epoll = select.epoll()
-        self._monitors: dict[int, tuple[ZmqSocket, ZmqSocket]] = {}  # by port: what is watched, and what tells of it
+        self._monitors: dict[int, tuple[ZmqSocket, ZmqSocket]] = {}  # by port: the watched socket and its monitor
         self._bursts: dict[int, int] = {}
         self._clients: dict[int, Client] = {}  # by libzmq's descriptor
-        self._by_link: dict[int, int] = {}  # the same by ours
+        self._by_link: dict[int, int] = {}  # libzmq's descriptor by ours
         self._unserved = 0
-        self._owed = 0  # at most
+        self._owed = 0  # upper bound of bytes of replies not taken
         self._last_cut_s = float("-inf")
         self._standstill = Standstill(2 * BEAT_S)
         self._told: Counter[str] = Counter()
@@ -89,11 +90,11 @@ class Guard:
 
     @property
     def connections(self) -> int:
-        """Clients that are connected over TCP."""
+        """How many clients are connected over TCP."""
         return len(self._clients)
 
     def watch(self, context: ZmqContext, listening: ZmqSocket, *, subscribers: bool = False) -> None:
-        """Watch the clients of a socket bound to TCP from now on; subscribers may bring all subscriptions at once."""
+        """Watch the clients of a socket bound to TCP from now on; subscribers may send all subscriptions at once."""
         port = int(bytes(listening.get(zmq.LAST_ENDPOINT)).rstrip(b"\0").rpartition(b":")[2])
         name = f"inproc://guard-{id(self)}-{port}"
         listening.monitor(name, _EVENTS)
@@ -106,11 +107,11 @@ class Guard:
         self._epoll.register(int(monitor.get(zmq.FD)), select.EPOLLIN)
 
     def fileno(self) -> int:
-        """Descriptor that becomes readable when `attend` has something to do."""
+        """The descriptor that becomes readable when `attend` has something to do."""
         return self._epoll.fileno()
 
     def attend(self) -> None:
-        """Take note of connections, and of what clients have brought."""
+        """Note new and closed connections, and what clients have sent."""
         ready = self._epoll.poll(0)
         self._listen()
         for link, _ in ready:
@@ -118,7 +119,7 @@ class Guard:
                 self._look(fd)
 
     def sweep(self) -> None:
-        """What shows with time only. Call it every BEAT_S."""
+        """Check what only time reveals. Call this every BEAT_S."""
         self.attend()
         now_s, stood_s = time.monotonic(), self._standstill.look()
         for fd in list(self._clients):
@@ -141,12 +142,12 @@ class Guard:
             self._trimming.start()
 
     def served(self, fd: int, frames: Iterable[int]) -> None:
-        """A message of a client, with frames of these sizes, has been dealt with."""
+        """Note that a client's message, with frames of these sizes, has been processed."""
         if (client := self._client(fd)) is not None:
             client.served += wire_bytes(frames)
 
     def subscribed(self, fd: int, topic: bytes, *, on: bool) -> None:
-        """A client has subscribed to a topic, or given it up."""
+        """Note that a client has subscribed to a topic or unsubscribed."""
         client = self._client(fd)
         if client is None or on == (topic in client.topics):
             return
@@ -162,13 +163,13 @@ class Guard:
             self._cut(fd, "too many subscriptions")
 
     def may_reply(self, fd: int, frames: Iterable[int]) -> bool:
-        """Whether there is room for a reply; it then counts. Whoever has kept replies waiting longest makes room."""
+        """Whether there is room for a reply, which then counts. Clients with replies unread longest make room."""
         client = self._client(fd)
         size, most = wire_bytes(frames), self._limits.replies_mib << 20
-        if client is None or size > most:  # it was cut off, or is gone; or there is no such room
+        if client is None or size > most:  # client disconnected or gone, or reply too large
             return False
         while self._owed + size > most:
-            # A share is what each could owe: whoever owes less than that is not to blame that there is no room.
+            # A share is what each client could owe: a client that owes less is not to blame for the lack of room.
             share = (most - size) // self._limits.max_connections
             owing = {other: self._ask(other, each.owed) for other, each in list(self._clients.items()) if each.handed}
             self._owed = sum(owing.values())
@@ -188,14 +189,14 @@ class Guard:
         return True
 
     def not_sent(self, fd: int, frames: Iterable[int]) -> None:
-        """The reply that there was room for did not go: it does not count."""
+        """A reply for which there was room was not sent: it no longer counts."""
         if (client := self._clients.get(fd)) is not None:
             size = wire_bytes(frames)
             client.handed -= size
             self._owed -= size
 
     def cut_off(self, fd: int, reason: str) -> None:
-        """End a connection, if it still is one."""
+        """Disconnect a client that is still connected."""
         if self._client(fd) is not None:
             self._cut(fd, reason)
 
@@ -209,7 +210,7 @@ class Guard:
         }
 
     def close(self) -> None:
-        """Let go of everything; the sockets themselves are not ours."""
+        """Release everything except the watched sockets, which belong to others."""
         for fd in list(self._clients):
             self._forget(fd)
         for listening, monitor in self._monitors.values():
@@ -222,7 +223,7 @@ class Guard:
     # -- inner
 
     def _client(self, fd: int) -> Client | None:
-        """Whose descriptor that is; a message may be here before the news of its connection."""
+        """The client with this descriptor; a message may arrive before the news of its connection."""
         if fd not in self._clients:
             self._listen()
         return self._clients.get(fd)
@@ -237,19 +238,19 @@ class Guard:
                 event, fd = _EVENT.unpack(head)
                 known = self._clients.get(fd)
                 if event == zmq.EVENT_DISCONNECTED and known is not None and known.port != port:
-                    continue  # late news: the descriptor is by now that of a client of another socket
-                self._forget(fd)  # whoever had it before
+                    continue  # late news: the descriptor by now belongs to a client of another socket
+                self._forget(fd)  # the previous client with this descriptor
                 if event == zmq.EVENT_ACCEPTED:
                     self._greet(port, fd)
 
     def _greet(self, port: int, fd: int) -> None:
         try:
             link = socket.socket(fileno=os.dup(fd))
-        except OSError:  # gone already
+        except OSError:  # already gone
             return
         client = Client(link, port)
         if not self._ours(link, port):
-            link.close()  # the number has another meaning by now
+            link.close()  # the descriptor has been reused
             return
         self._clients[fd] = client
         self._by_link[link.fileno()] = fd
@@ -267,7 +268,7 @@ class Guard:
             return False
 
     def _look(self, fd: int) -> None:
-        """Compare what a client has brought with what it may."""
+        """Compare what a client has sent with what it may send."""
         client = self._clients.get(fd)
         if client is None:
             return
@@ -285,7 +286,7 @@ class Guard:
             self._cut(max(self._clients, key=lambda other: self._clients[other].pending), "unfinished request")
 
     def _look_for_backlog(self) -> None:
-        """Subscribers for which more than `backlog_mib` was published while they took nothing, or nearly so."""
+        """Disconnect subscribers that took nothing, or hardly anything, while more than `backlog_mib` was published."""
         published, most = self._published(), self._limits.backlog_mib << 20
         writable = select.poll()
         for client in self._clients.values():
@@ -298,13 +299,13 @@ class Guard:
                 elif published - client.blocked_at > most:
                     self._cut(fd, "too far behind")
             elif client.blocked_at is not None:
-                # There may be room for a moment only, before libzmq fills it again: only a small queue is an end of it.
+                # Room may be momentary, before libzmq fills it again: only a small queue ends the blockage.
                 room = client.link.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
                 if 4 * self._ask(fd, client.unsent) < room:
                     client.blocked_at = None
 
     def _ask(self, fd: int, question: Callable[[], int]) -> int:
-        """What the kernel says of a client; 0 where it says that there is none any more."""
+        """What the kernel says about a client; 0 if the connection is gone."""
         try:
             return question()
         except OSError:
@@ -330,7 +331,7 @@ class Guard:
         client.link.close()
 
     def _raise_descriptor_limit(self) -> None:
-        """Two descriptors a connection, on two sockets; and the engine's own."""
+        """Allow for two descriptors per connection on two sockets, and for the engine's own."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = 256 + 5 * self._limits.max_connections
         if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -340,11 +341,11 @@ class Guard:
 
 
 def wire_bytes(frames: Iterable[int]) -> int:
-    """Bytes on the wire of a message with frames of these sizes; at least, since subscriptions have two forms."""
+    """Bytes on the wire of a message with frames of these sizes; a lower bound, since subscriptions have two forms."""
     return sum(size + (2 if size < 256 else 9) for size in frames)
 
 
 def _give_back() -> None:
-    """Have malloc give free memory back to the system."""
+    """Make malloc return free memory to the system."""
     with contextlib.suppress(AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)

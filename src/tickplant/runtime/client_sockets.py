@@ -1,6 +1,6 @@
-"""The sockets that are opened to clients: addresses, limits, whose a frame is, what clients send, answers to them.
+"""Sockets for clients: addresses, limits, the connection of a frame, what clients send, and answers to them.
 
-An engine has such sockets, and a relay of conflated topics.
+Engines have such sockets, and so do relays of conflated topics.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from tickplant.runtime.config import ClientLimits, is_loopback
 ZmqContext = zmq.Context[zmq.Socket[bytes]]
 ZmqSocket = zmq.Socket[bytes]
 
-_HANDSHAKE_BYTES: Final = 1024  # the longest frame that a client needs besides: its identity and properties
+_HANDSHAKE_BYTES: Final = 1024  # the longest other frame that a client needs: its identity and properties
 _QUEUED_SUBSCRIPTIONS: Final = 1000
-_QUEUED_REQUESTS: Final = 32  # of one requester; more wait in its own socket
+_QUEUED_REQUESTS: Final = 32  # per requester; more wait in the requester's own socket
 _QUEUED_REPLIES: Final = 16
 
 
 class Envelope(NamedTuple):
-    """Whom an answer goes to."""
+    """The recipient of an answer."""
 
     route: list[bytes]  # frames before the answer
-    fd: int  # of its connection, for the guard
+    fd: int  # descriptor of the connection, for the guard
 
 
 def check_exposed(address: str, *, insecure: bool) -> None:
-    """Refuse an address that other machines can reach, unless that was asked for. Raises ConfigError."""
+    """Refuse an address that other machines can reach, unless `insecure`. Raises ConfigError."""
     host = address.removeprefix("tcp://").rpartition(":")[0]
     if address.startswith("tcp://") and not insecure and not is_loopback(host):
         raise ConfigError(
@@ -43,19 +43,19 @@ def check_exposed(address: str, *, insecure: bool) -> None:
 def open_stream(
     context: ZmqContext, address: str, limits: ClientLimits, *, high_water_messages: int, lossless: bool = False
 ) -> ZmqSocket:
-    """A socket to publish at: a PUB that tells of subscriptions, and that can be asked to wait. Raises ConfigError."""
+    """A socket to publish on: a PUB that reports subscriptions, and that can be `lossless`. Raises ConfigError."""
     socket = context.socket(zmq.XPUB)
     socket.set(zmq.SNDHWM, high_water_messages)
     socket.set(zmq.RCVHWM, _QUEUED_SUBSCRIPTIONS)
     socket.set(zmq.XPUB_NODROP, int(lossless))
-    socket.set(zmq.XPUB_VERBOSER, 1)  # each client's own, so that they can be counted
+    socket.set(zmq.XPUB_VERBOSER, 1)  # report each client's subscriptions, so that they can be counted
     _restrict(socket, limits, max_frame_bytes=_HANDSHAKE_BYTES + limits.max_topic_bytes)
     _bind(socket, address)
     return socket
 
 
 def open_requests(context: ZmqContext, address: str, limits: ClientLimits) -> ZmqSocket:
-    """A socket that requests come to. Raises ConfigError."""
+    """A socket that receives requests. Raises ConfigError."""
     socket = context.socket(zmq.ROUTER)
     socket.set(zmq.ROUTER_MANDATORY, 1)
     socket.set(zmq.RCVHWM, _QUEUED_REQUESTS)
@@ -66,7 +66,7 @@ def open_requests(context: ZmqContext, address: str, limits: ClientLimits) -> Zm
 
 
 def _bind(socket: ZmqSocket, address: str) -> None:
-    """Bind, or say why not, and close. Raises ConfigError."""
+    """Bind; on failure, close the socket and raise ConfigError with the reason."""
     socket.set(zmq.IPV6, int("[" in address))
     try:
         socket.bind(address)
@@ -77,18 +77,18 @@ def _bind(socket: ZmqSocket, address: str) -> None:
 
 
 def _restrict(socket: ZmqSocket, limits: ClientLimits, *, max_frame_bytes: int) -> None:
-    """What libzmq itself can keep clients from, before a socket is bound."""
+    """Set the limits that libzmq itself can enforce, before the socket is bound."""
     socket.set(zmq.MAXMSGSIZE, max_frame_bytes)
     socket.set(zmq.RCVBUF, RECEIVE_BUFFER_BYTES)
     socket.set(zmq.HANDSHAKE_IVL, int(limits.handshake_s * 1000))
-    socket.set(zmq.TCP_KEEPALIVE, 1)  # a host that has vanished does not keep its place
+    socket.set(zmq.TCP_KEEPALIVE, 1)  # so that a vanished host does not keep its connection
     socket.set(zmq.TCP_KEEPALIVE_IDLE, 60)
     socket.set(zmq.TCP_KEEPALIVE_INTVL, 10)
     socket.set(zmq.TCP_KEEPALIVE_CNT, 6)
 
 
 def descriptor(frame: zmq.Frame) -> int:
-    """The connection that a received frame came over, as libzmq's descriptor; -1 where it came over none."""
+    """libzmq's descriptor of the connection that delivered a frame; -1 if there is none."""
     try:
         return int(frame.get(zmq.SRCFD))
     except zmq.ZMQError:
@@ -96,7 +96,7 @@ def descriptor(frame: zmq.Frame) -> int:
 
 
 def subscriptions(socket: ZmqSocket, guard: Guard | None, limit: int) -> Iterator[bool]:
-    """Of each subscription that has come or gone, whether it has come; up to a limit. A guard counts them."""
+    """For each new or ended subscription, whether it is new; up to a limit. The guard counts them."""
     for _ in range(limit):
         try:
             frame = socket.recv(zmq.NOBLOCK, copy=False)
@@ -104,7 +104,7 @@ def subscriptions(socket: ZmqSocket, guard: Guard | None, limit: int) -> Iterato
             return
         message = frame.bytes
         on = message[:1] == b"\x01"
-        if guard and (fd := descriptor(frame)) >= 0:  # else: what a client that is gone had subscribed to
+        if guard and (fd := descriptor(frame)) >= 0:  # else: the subscription of a client that is gone
             guard.served(fd, (len(message),))
             if on or message[:1] == b"\0":
                 guard.subscribed(fd, message[1:], on=on)
@@ -114,7 +114,7 @@ def subscriptions(socket: ZmqSocket, guard: Guard | None, limit: int) -> Iterato
 def requests(
     socket: ZmqSocket, guard: Guard | None, limits: ClientLimits, limit: int
 ) -> Iterator[tuple[Envelope, bytes]]:
-    """The requests that wait, up to a limit. A client whose request is too large is cut off by the guard."""
+    """The waiting requests, up to a limit. The guard disconnects a client whose request is too large."""
     for _ in range(limit):
         try:
             parts = socket.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -123,7 +123,7 @@ def requests(
         *route, request = (part.bytes for part in parts)
         envelope = Envelope(route, descriptor(parts[-1]) if guard else -1)
         if guard:
-            sizes = [len(part) for part in parts[1:]]  # the first one, who it is, is ours
+            sizes = [len(part) for part in parts[1:]]  # the first part, the identity, is added by our socket
             guard.served(envelope.fd, sizes)
             if len(sizes) > REQUEST_FRAMES or sum(sizes) > limits.request_kib << 10:
                 guard.cut_off(envelope.fd, "request too large")
@@ -132,13 +132,13 @@ def requests(
 
 
 def answer(socket: ZmqSocket, guard: Guard | None, envelope: Envelope, frames: list[bytes]) -> bool:
-    """Answer; whether there was room for that, and somebody to take it."""
+    """Send an answer. Returns whether there was room for it, and a client to receive it."""
     sizes = [len(frame) for frame in frames]
     if guard and not guard.may_reply(envelope.fd, sizes):
         return False
     try:
         socket.send_multipart([*envelope.route, *frames], zmq.NOBLOCK)
-    except zmq.ZMQError:  # full, or gone: EAGAIN, EHOSTUNREACH
+    except zmq.ZMQError:  # the queue is full (EAGAIN) or the client gone (EHOSTUNREACH)
         if guard:
             guard.not_sent(envelope.fd, sizes)
         return False

@@ -1,7 +1,7 @@
 """What `supervisor.toml` may say: every key, its type, its default and its meaning.
 
-A file is read into `Config` or refused as a whole: `config_reader` knows the types, `config_checks` what goes
-together and within what bounds. Sizes and times carry their unit in the name.
+A file is read into `Config` or rejected as a whole: `config_reader` checks types, `config_checks` bounds and which keys
+go together. Names of sizes and times contain their unit.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ Scale = Annotated[int, msgspec.Meta(ge=0, le=18)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 
 Crossed = Literal["flag", "match"]
-"""What is done with crossed books of orders: they are flagged, or resolved by matching in price-time priority."""
+"""How crossed books of orders are handled: they are flagged, or resolved by matching in price-time priority."""
 
 SOCKET_PATH_BYTES: Final = 107
 DEFAULT_PUBLISH: Final = "tcp://127.0.0.1:5555"
 
 COMPACTOR: Final = "compactor"
-"""Name of the process that compacts the store of a plant."""
+"""Name of the process that compacts a plant's store."""
 
 HISTORY: Final = "history"
-"""Name of the process that reads the store for subscribers of engines."""
+"""Name of the process that reads the store for engines' subscribers."""
 
 FILE_BYTES: Final = 1 << 20
 
@@ -50,7 +50,7 @@ class PlantConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
 
     data: str = "data"  # folder of the store, relative to the configuration file
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    umask: str = "027"  # octal: what others may not do with files of the plant; 027 makes them 0640, folders 0750
+    umask: str = "027"  # octal: permissions denied on the plant's files; 027 makes files 0640, folders 0750
     heartbeat_s: Seconds = 1.0  # how often a process reports
     hang_s: Seconds = 10.0  # a process silent for this long is killed and replaced
     drain_s: Seconds = 20.0  # how long a process may take to finish its work when the plant stops
@@ -67,58 +67,58 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     venue: str
     symbols: tuple[str, ...]
     channels: tuple[Channel, ...] = ("trade", "quote", "book")
-    book_depth: NotNegative = 0  # levels a side of books, where the venue offers a choice; 0: the venue's default
-    connections: Annotated[int, msgspec.Meta(ge=1, le=2)] = 1  # that carry each stream, so that either may be lost
-    crossed: Crossed = "flag"  # books of orders that cross
+    book_depth: NotNegative = 0  # levels per side of books, if the venue offers a choice; 0: the venue's default
+    connections: Annotated[int, msgspec.Meta(ge=1, le=2)] = 1  # that carry each stream; with 2, either may be lost
+    crossed: Crossed = "flag"  # how crossed books of orders are handled
     sim: str = ""  # name of the [sims.NAME] to record instead of the real venue
     ws_url: str = ""  # instead of the venue's own addresses
     rest_url: str = ""
-    credentials: str = ""  # name of the file with the keys for this venue: docs/operations.md says where it lies
+    credentials: str = ""  # name of the file with the keys for this venue; docs/operations.md says where it is
     transport: Transport = "picows"
-    ring_records: Positive = 1 << 18  # 16 MiB; a power of two: what the ring holds while the writer is away
-    full_wait_ms: Positive = 200  # how long a full ring may hold the feed up before records are dropped into a GAP
-    price_scale: Scale | None = None  # decimals, where the venue does not say
+    ring_records: Positive = 1 << 18  # 16 MiB; a power of two; what the ring holds while the writer is away
+    full_wait_ms: Positive = 200  # how long a full ring may block the feed before records are dropped, with a GAP
+    price_scale: Scale | None = None  # decimals, if the venue does not give them
     size_scale: Scale | None = None
     capture: bool = False  # also keep every frame as received
     rejects_kept: Positive = 100  # raw frames kept per cause in the reject log
     stall_s: Seconds = 30.0  # a connection without any frame for this long is replaced
-    compression: bool = False  # ask the venue to compress what it sends, where its adapter knows that it can
-    silent_s: Seconds = 60.0  # a book or quote subscription that never delivers for this long is renewed
-    instrument_poll_s: Seconds = 3600.0  # how often the venue is asked for its instrument data, without an occasion
-    handover_s: Seconds | None = None  # age at which a connection is replaced; default: before the venue cuts it
+    compression: bool = False  # ask the venue to compress what it sends, if its adapter knows that it can
+    silent_s: Seconds = 60.0  # a book or quote subscription that delivers nothing for this long is renewed
+    instrument_poll_s: Seconds = 3600.0  # how often the venue is asked for its instrument data routinely
+    handover_s: Seconds | None = None  # age at which a connection is replaced; default: before the venue closes it
     reconnect_cap_s: Seconds = 60.0
 
 
 class DeriveConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """`[[engines.NAME.derive]]`: an indicator, or bars of trades, that an engine makes: see docs/derivations.md."""
+    """`[[engines.NAME.derive]]`: an indicator, or bars of trades, that an engine makes; see docs/derivations.md."""
 
     indicator: str = ""  # empty: the bars themselves
-    bars: str = ""  # that it is over: a length of the engine's `bar_s`, or a rule such as volume-50; default: 1m
-    every: str = ""  # how often books are sampled, such as 100ms, where the indicator is over them; default: 1s
+    bars: str = ""  # the bars it is over: a length in the engine's `bar_s`, or a rule such as volume-50; default: 1m
+    every: str = ""  # how often books are sampled, such as 100ms, if the indicator is over books; default: 1s
     symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL, * for anything; empty: all
-    parameters: dict[str, float] = {}  # of the indicator, its defaults where none is given
-    sessions: str = ""  # calendar with whose sessions vwap_session begins, such as XNYS
+    parameters: dict[str, float] = {}  # of the indicator; its defaults for those not given
+    sessions: str = ""  # the calendar, such as XNYS, with whose sessions vwap_session restarts
 
 
 class FeatureConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """`[[engines.NAME.features]]`: a set of values that an engine samples together: see docs/derivations.md."""
+    """`[[engines.NAME.features]]`: a set of values that an engine samples together; see docs/derivations.md."""
 
     name: str
     version: int = 1
-    on: str  # rows at which it is sampled: a length of the engine's `bar_s`, bbo, trade, or a rule such as volume-50
+    on: str  # rows at which it is sampled: a length in the engine's `bar_s`, bbo, trade, or a rule such as volume-50
     members: tuple[str, ...]  # series of the engine, such as rsi-14.1m, or an output: macd-12-26-9.1m:2
     symbols: tuple[str, ...] = ()  # patterns of VENUE.SYMBOL, * for anything; empty: all
 
 
 class ClientLimits(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """What clients may cost an engine or a relay over TCP: docs/operations.md, "Limits". Who takes more is cut off."""
+    """What clients may cost an engine or relay over TCP; docs/operations.md, "Limits". Beyond, they are cut off."""
 
     max_connections: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 128  # to each of the two sockets
     max_subscriptions: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000  # of all clients together
     subscriptions_per_client: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1_000
     max_topic_bytes: Annotated[int, msgspec.Meta(ge=128, le=4096)] = 128  # of one subscription
-    request_kib: Annotated[int, msgspec.Meta(ge=16, le=65_536)] = 32  # of one client, unserved, unfinished included
-    replies_mib: Annotated[int, msgspec.Meta(ge=4, le=65_536)] = 64  # that wait for all clients together
+    request_kib: Annotated[int, msgspec.Meta(ge=16, le=65_536)] = 32  # of one client, unserved or unfinished
+    replies_mib: Annotated[int, msgspec.Meta(ge=4, le=65_536)] = 64  # waiting for all clients together
     backlog_mib: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 64  # published while one subscriber takes nothing
     unread_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 10.0  # how long replies may wait for a client
     handshake_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 5.0  # how long a client may take to say who it is
@@ -134,13 +134,13 @@ class EngineConfig(ClientLimits, forbid_unknown_fields=True, frozen=True, kw_onl
     bar_s: tuple[Positive, ...] = (1, 60)
     derive: tuple[DeriveConfig, ...] = ()  # indicators and bars of trades, which are stored and published
     features: tuple[FeatureConfig, ...] = ()  # sets of these values, sampled together
-    own_row_us: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 20.0  # CPU a row of a user's indicator
+    own_row_us: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 20.0  # CPU per row of a user's indicator
     ring_records: Positive = 1 << 16
-    recovery_mib: Positive = 64  # recent messages kept for subscribers that missed some; then the store is read
+    recovery_mib: Positive = 64  # recent messages kept for subscribers that missed some; older ones are in the store
     max_levels: Positive = 20_000  # per side of one book
     max_orders: Positive = 2_000_000  # of all books of orders of one feed; 104 bytes each, doubling as they come
     checkpoint_s: NotNegative = 300  # whole books are stored this often; divides an hour; 0: never
-    restore_s: Seconds = 60.0  # how long one that comes back waits for stored ticks before it goes on with stale books
+    restore_s: Seconds = 60.0  # how long a recovering engine waits for stored ticks; it then continues with stale books
     insecure: bool = False  # allow unencrypted sockets beyond loopback
 
 
@@ -148,45 +148,45 @@ class WriterConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     """`[writers.NAME]`: the journal of some feeds and of the engines that follow them."""
 
     feeds: tuple[str, ...] = ()  # empty: all
-    flush_s: Seconds = 1.0  # most that a power cut can cost
+    flush_s: Seconds = 1.0  # the most that a power cut can lose
     chunk_records: Positive = 1 << 16  # a chunk is written early when it holds this many
     rotate_mib: Positive = 256  # a journal file is closed at this size, and at every full hour
     compression_level: Annotated[int, msgspec.Meta(ge=1, le=19)] = 1
 
 
 class GatewayConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """`[gateways.NAME]`: the plant over HTTP, see docs/gateway.md."""
+    """`[gateways.NAME]`: the plant over HTTP; see docs/gateway.md."""
 
-    bind: str = "127.0.0.1"  # address of this machine
+    bind: str = "127.0.0.1"  # an address of this machine
     port: Port = 8088
-    tokens: tuple[str, ...] = ()  # names of credentials, whose keys are scopes; needed beyond loopback
+    tokens: tuple[str, ...] = ()  # names of credentials, whose keys are scopes; required beyond loopback
     tls_certificate: str = ""  # PEM of the chain, relative to the configuration file
     tls_key: str = ""  # PEM of its key
     insecure: bool = False  # allow tokens on unencrypted connections beyond loopback
-    hosts: tuple[str, ...] = ()  # names by which clients call it, besides its address
-    cors_origins: tuple[str, ...] = ()  # whose pages may read it, such as https://desk.example; none
+    hosts: tuple[str, ...] = ()  # host names by which clients reach it, besides its address
+    cors_origins: tuple[str, ...] = ()  # origins whose pages may read it, such as https://desk.example
     # What clients may cost; docs/gateway.md, "Limits".
     max_connections: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1_000
     connections_per_address: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 100
-    requests_per_s: Annotated[float, msgspec.Meta(ge=0.1, le=1_000_000)] = 50.0  # of one address; bursts of four times
-    header_kib: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32  # of one request, with its address
+    requests_per_s: Annotated[float, msgspec.Meta(ge=0.1, le=1_000_000)] = 50.0  # per address; bursts of four times
+    header_kib: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 32  # of one request, including the URL
     header_s: Annotated[float, msgspec.Meta(ge=0.1, le=600)] = 10.0  # how long a request may take to arrive
     body_kib: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 64  # of one request, or message of a WebSocket
-    idle_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 30.0  # of a connection between two requests
+    idle_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 30.0  # of a connection between requests
     stalled_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 30.0  # how long a client may take nothing
-    queue_kib: Annotated[int, msgspec.Meta(ge=16, le=1 << 20)] = 1_024  # of events unsent to one client
+    queue_kib: Annotated[int, msgspec.Meta(ge=16, le=1 << 20)] = 1_024  # of unsent events per client
     topics_per_stream: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 2_000
     readers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 2  # threads that read the store
-    downloads: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 8  # ranges that are read at the same time
+    downloads: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 8  # ranges read at the same time
 
 
 class StoreConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """`[store]`: what becomes of the journal."""
+    """`[store]`: compaction of the journal into daily files."""
 
-    compact_every_s: NotNegative = 900  # how often finished days are looked for, to become daily files; 0: never
+    compact_every_s: NotNegative = 900  # how often finished days are compacted into daily files; 0: never
     compact_level: Annotated[int, msgspec.Meta(ge=1, le=19)] = 15  # of zstd; 9 takes a third of the time
-    open_days: bool = False  # also what is there of a day that is not over; it is joined with the rest later
-    keep_journal_h: NotNegative = 24  # how long a journal file stays that is in daily files
+    open_days: bool = False  # also compact the past part of an unfinished day; the rest is joined later
+    keep_journal_h: NotNegative = 24  # how long a journal file is kept once it is in daily files
 
 
 KeptChannel = Channel | Literal["bbo", "bar", "checkpoint", "value", "state", "trade_bar"]
@@ -198,13 +198,13 @@ class RetentionConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     venue: str = ""  # empty: all
     symbols: tuple[str, ...] = ()  # empty: all
     channels: tuple[KeptChannel, ...] = ()  # empty: all records
-    keep_days: NotNegative = 0  # remove what was received longer ago; 0: whatever its age
-    keep_gib: Annotated[float, msgspec.Meta(ge=0)] = 0.0  # remove the oldest days of what is more; 0: no limit
-    exported: bool = False  # but nothing that is not marked as exported
+    keep_days: NotNegative = 0  # remove what was received more days ago; 0: no limit of age
+    keep_gib: Annotated[float, msgspec.Meta(ge=0)] = 0.0  # remove the oldest days beyond this size; 0: no limit
+    exported: bool = False  # remove only what is marked as exported
 
 
 class SimConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """`[sims.NAME]`: a simulated venue run beside the plant."""
+    """`[sims.NAME]`: a simulated venue that runs next to the plant."""
 
     venue: str = "binance"
     symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT", "BNBUSDT")
@@ -216,10 +216,10 @@ class SimConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole configuration, checked."""
+    """A complete, checked configuration."""
 
     file: str
-    base: Path  # folder that relative paths in the file start from
+    base: Path  # folder to which paths in the file are relative
     plant: PlantConfig
     feeds: dict[str, FeedConfig]
     engines: dict[str, EngineConfig]
@@ -228,7 +228,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     store: StoreConfig
     retention: dict[str, RetentionConfig]
     sims: dict[str, SimConfig]
-    indicators: dict[str, str] = {}  # of the user's own, by name: the place of each, as docs/derivations.md says
+    indicators: dict[str, str] = {}  # places of the user's own indicators, by name; see docs/derivations.md
 
     @property
     def data_dir(self) -> Path:
@@ -247,7 +247,7 @@ def load(file: Path | None = None) -> Config:
         text = data.decode("utf-8-sig")  # editors on Windows begin files with a BOM
     except UnicodeDecodeError as error:
         raise ConfigError(f"is not UTF-8 text: {error.reason} at byte {error.start}", file=str(file)) from None
-    except (OSError, ValueError) as error:  # the latter: a path with a NUL in it
+    except (OSError, ValueError) as error:  # ValueError: a path that contains NUL
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"cannot be read: {reason}", file=str(file)) from None
     if len(data) > FILE_BYTES:
@@ -281,7 +281,7 @@ def parse(text: str, *, file: str, base: Path) -> Config:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host of an endpoint address can be reached from this machine only."""
+    """Whether an endpoint's host can be reached only from this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -289,7 +289,7 @@ def is_loopback(host: str) -> bool:
 
 
 def gateway_address(gateway: GatewayConfig) -> str:
-    """Where a browser on this machine finds a gateway."""
+    """The URL of a gateway for a browser on this machine."""
     host = gateway.bind.strip("[]")
     with contextlib.suppress(ValueError):
         if ipaddress.ip_address(host).is_unspecified:
@@ -299,32 +299,32 @@ def gateway_address(gateway: GatewayConfig) -> str:
 
 
 def requests_address(engine: EngineConfig) -> str:
-    """Address of the ROUTER socket: as configured, else beside the PUB socket."""
+    """Address of the ROUTER socket: as configured, else derived from the PUB address."""
     return engine.requests or beside(engine.publish)
 
 
 def beside(publish: str) -> str:
-    """The ROUTER address that belongs to a PUB address by convention: the next port, or `.requests` for ipc."""
+    """The ROUTER address that by convention belongs to a PUB address: the next port, or `.requests` for ipc."""
     head, _, port = publish.rpartition(":")
     numbered = publish.startswith("tcp://") and port.isascii() and port.isdigit()
     return f"{head}:{int(port) + 1}" if numbered else f"{publish}.requests"
 
 
 def plant_id(data_dir: Path) -> str:
-    """Eight hex digits that name the plant of a data directory on this machine: rings and sockets carry it."""
+    """Eight hex digits that identify the plant of a data directory on this machine, in names of rings and sockets."""
     return blake2b(str(data_dir.resolve()).encode(), digest_size=4).hexdigest()
 
 
 def run_dir(plant: str) -> Path:
-    """Folder of a plant's sockets and doorbells; short, since the path of a socket has few bytes, see `socket_in`."""
+    """Folder of a plant's sockets and doorbells; short, since socket paths are limited, see `socket_in`."""
     base = os.environ.get("XDG_RUNTIME_DIR", "")
-    if not base.startswith("/"):  # a relative one means nothing, says its specification
+    if not base.startswith("/"):  # its specification says to ignore a relative path
         base = tempfile.gettempdir()
     return Path(base) / f"tickplant-{os.getuid()}" / plant
 
 
 def socket_in(run: Path | str, name: str) -> str:
-    """Address of a socket in a run folder. Raises ConfigError where its path would be too long."""
+    """Address of a socket in a run folder. Raises ConfigError if its path would be too long."""
     path = f"{run}/{name}"
     if (size := len(os.fsencode(path))) > SOCKET_PATH_BYTES:
         raise ConfigError(
@@ -336,7 +336,7 @@ def socket_in(run: Path | str, name: str) -> str:
 
 
 def control_address(run: Path) -> str:
-    """Address of the supervisor's control socket. Raises ConfigError where its path would be too long."""
+    """Address of the supervisor's control socket. Raises ConfigError if its path would be too long."""
     return socket_in(run, "control")
 
 

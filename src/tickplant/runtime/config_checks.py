@@ -1,7 +1,7 @@
-"""What no type can tell of a configuration: bounds, and what goes together.
+"""Checks of a configuration that types cannot express: bounds, and which keys go together.
 
-`check` needs the text alone; `machine_checks` looks at this machine as well. What both accept, `tickplant up` starts.
-Each rule raises a ConfigError that names the key at fault.
+`check` needs only the text; `machine_checks` also checks this machine. `tickplant up` starts what both accept. Each
+rule raises a ConfigError that names the key at fault.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "sims.messages_per_s": (0.001, 1_000_000_000),
     "sims.speed": (0.001, 1_000_000),
 }
-"""Least and most of a key: beyond it a process would not start, not keep up or not end."""
+"""Bounds of keys: beyond them a process would not start, not keep up, or not end."""
 
 BARS: Final = 32
 BAR_S: Final = 86_400
 NAME_BYTES: Final = 255
-PATH_BYTES: Final = 3800  # what the journal adds below stays within the 4,096 of a path
+PATH_BYTES: Final = 3800  # with what the journal appends, paths stay within the limit of 4,096
 
 DERIVED: Final = ("bbo", "bar", "checkpoint", "value", "state", "trade_bar")
 """Channels that have files of their own."""
@@ -63,7 +63,7 @@ _INTERNAL: Final = ("drain", "supervisor", "command", COMPACTOR, HISTORY)
 
 
 def check(config: Config) -> None:
-    """Whether the keys go together. Raises ConfigError."""
+    """Check bounds and that the keys go together. Raises ConfigError."""
     wrong = Wrong(config)
     _check_limits(config, wrong)
     _check_names(config, wrong)
@@ -197,7 +197,7 @@ def _check_url(key: str, url: str, schemes: tuple[str, str], wrong: Wrong) -> No
     try:
         parts = urlsplit(url)
         good = parts.scheme in schemes and parts.hostname and parts.port != 0 and url.isprintable() and " " not in url
-    except ValueError:  # a port or an IPv6 address that is none
+    except ValueError:  # an invalid port or IPv6 address
         good = None
     if not good:
         raise wrong(key, f"{url!r} is not an address that begins with {schemes[1]}://")
@@ -214,7 +214,7 @@ def _check_engine(config: Config, name: str, wrong: Wrong) -> None:
         if interval_s > BAR_S:
             raise wrong(f"{key}.bar_s", f"bars of {interval_s:,} s are longer than a day ({BAR_S:,})")
     if engine.checkpoint_s and (engine.checkpoint_s > 3600 or 3600 % engine.checkpoint_s):
-        # Journal files begin at full hours: so each begins with checkpoints.
+        # Journal files begin at full hours, so each begins with checkpoints.
         raise wrong(f"{key}.checkpoint_s", "must divide an hour (60, 300, 900), or be 0: no checkpoints")
     for option in ("publish", "requests"):
         check_endpoint(f"{key}.{option}", address_of(engine, option), wrong, insecure=engine.insecure)
@@ -244,7 +244,7 @@ def _check_gateway(config: Config, name: str, wrong: Wrong) -> None:
 
 
 def _check_shares(config: Config, wrong: Wrong) -> None:
-    """Each feed has one engine and one writer at most."""
+    """Check that each feed has at most one engine and one writer."""
     if not config.feeds:
         raise wrong("feeds", "no feed is configured: add a table such as [feeds.binance]")
     for section, tables in (("engines", config.engines), ("writers", config.writers)):

@@ -1,6 +1,6 @@
-"""From TOML to typed structs: the first wrong key is named with its file, its dotted path and what was expected.
+"""From TOML to typed structs: an error names the first wrong key, its file, its dotted path and what was expected.
 
-The types are those that a configuration needs: text, numbers with bounds, choices, lists of them.
+The types are those that a configuration needs: text, numbers with bounds, choices, and lists of these.
 """
 
 from __future__ import annotations
@@ -111,14 +111,14 @@ class Reader:
         for word, fits in (("greater than", "gt"), ("of at least", "ge"), ("of at most", "le")):
             limit = getattr(bounds, fits, None)
             if limit is not None and not _FITS[fits](value, limit):
-                # Of whole numbers the first one that fits is named.
+                # For whole numbers, name the first one that fits.
                 first = hint is int and fits == "gt"
                 words = f"of at least {limit + 1}" if first else f"{word} {limit}"
                 raise self.wrong(key, f"{_NAMES[hint]} {words} is expected")
         return value
 
     def _chosen(self, hint: Any, value: object, key: str) -> object:
-        """A value of a type that is one of several types or texts."""
+        """A value whose type is one of several types or texts."""
         choices = _choices(hint)
         if value in choices and isinstance(value, str):
             return value

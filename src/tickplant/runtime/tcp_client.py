@@ -1,4 +1,4 @@
-"""A client's TCP connection, and what the kernel says of the bytes that it has brought and taken."""
+"""A client's TCP connection, and what the kernel says about the bytes that the client has sent and received."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import time
 from typing import Final
 
 _TCP_INFO_BYTES: Final = 136
-_BYTES_ACKED: Final = struct.Struct("<Q")  # at 120 of struct tcp_info: what the peer has taken
+_BYTES_ACKED: Final = struct.Struct("<Q")  # at 120 in struct tcp_info: bytes that the peer has acknowledged
 _ACKED_AT: Final = 120
 _RECEIVED_AT: Final = 128
 
 
 class Client:
-    """One TCP connection, through a descriptor of our own. Bytes count from its beginning."""
+    """One TCP connection, through a descriptor of our own. Bytes count from the start of the connection."""
 
     __slots__ = (
         "blocked_at",
@@ -36,16 +36,16 @@ class Client:
         self.link = link
         self.port = port
         self.since_s = self.moved_s = time.monotonic()
-        self.served = 0  # bytes of the messages that were dealt with
-        self.excess = 0  # of these, a predecessor's with the same descriptor
-        self.pending = 0  # brought and not served when we last looked
-        self.handed = 0  # bytes of replies
-        self.taken = 0  # bytes that the peer had taken when we last looked
-        self.blocked_at: int | None = None  # bytes published when its queue in the kernel was first seen full
+        self.served = 0  # bytes of processed messages
+        self.excess = 0  # of these, bytes of a predecessor with the same descriptor
+        self.pending = 0  # received but not served at the last check
+        self.handed = 0  # bytes of replies handed to libzmq
+        self.taken = 0  # bytes that the peer had acknowledged at the last check
+        self.blocked_at: int | None = None  # bytes published when the client's kernel queue was first seen full
         self.topics: set[bytes] = set()
 
     def unserved(self) -> int:
-        """Bytes that libzmq has read of it and that no message has brought to the engine."""
+        """Bytes that libzmq has read from the client but not delivered to the engine in a message."""
         served = self.served
         info = self.link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
         brought = int(_BYTES_ACKED.unpack_from(info, _RECEIVED_AT)[0]) - self._queued(termios.FIONREAD)
@@ -53,7 +53,7 @@ class Client:
         return brought - (served - self.excess)
 
     def owed(self) -> int:
-        """Bytes of replies that libzmq still holds for it."""
+        """Bytes of replies that libzmq still holds for the client."""
         info = self.link.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
         taken = int(_BYTES_ACKED.unpack_from(info, _ACKED_AT)[0])
         owed = max(0, self.handed - taken - self.unsent())
@@ -62,7 +62,7 @@ class Client:
         return owed
 
     def unsent(self) -> int:
-        """Bytes in the kernel that the peer has not taken."""
+        """Bytes in the kernel that the peer has not acknowledged."""
         return self._queued(termios.TIOCOUTQ)
 
     def _queued(self, request: int) -> int:

@@ -4,9 +4,9 @@
     options = pyarrow.flight.FlightCallOptions(headers=[(b"authorization", b"Bearer TOKEN")])
     reader = client.do_get(pyarrow.flight.Ticket(b'{"table": "trades", "symbol": "BTCUSDT"}'), options)
 
-A ticket is a `Question` as JSON. The answer streams: a batch is made when the one before was taken by the transport,
-so a client costs the server a few batches, however slow it is and however much it asks for. More than MAX_ANSWERS
-answers at a time are refused, and a client that takes nothing for IDLE_S is cut off.
+A ticket is a `Question` as JSON. The answer streams: a batch is made once the transport has taken the previous one, so
+a client costs the server a few batches, however slow the client and however large its question. More than MAX_ANSWERS
+answers at a time are refused, and a client that takes nothing for IDLE_S is disconnected.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from tickplant.store.rows import Rows
 from tickplant.store.selection import Clock
 
 MAX_ANSWERS: Final = 16
-"""Answers that stream at the same time: each holds a few batches."""
+"""How many answers may stream at the same time: each holds a few batches."""
 MAX_TICKET_BYTES: Final = 1 << 16
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a ticket asks for, as the methods of `Store` take it."""
+    """What a ticket asks for, as arguments of the methods of `Store`."""
 
     table: str = "ticks"
     venue: str | list[str] | None = None
@@ -47,7 +47,7 @@ class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prices: Prices = "decimal"
 
     def rows(self, store: Store) -> Rows:
-        """The rows. Raises TickplantError or ValueError for what cannot be answered."""
+        """The rows. Raises TickplantError or ValueError if the question cannot be answered."""
         if self.table not in ALL_TABLES:
             raise TickplantError(f"unknown table {self.table!r}; choose from {', '.join(ALL_TABLES)}")
         rows: Rows = getattr(store, self.table)(
@@ -83,7 +83,7 @@ class _Token(fl.ServerMiddlewareFactory):  # type: ignore[misc]  # pyarrow has n
         self._wanted = f"Bearer {token}".encode()
 
     def start_call(self, info: Any, headers: dict[str, list[str | bytes]]) -> None:
-        """Raises FlightUnauthenticatedError."""
+        """Check the token. Raises FlightUnauthenticatedError."""
         del info
         values = [value for name, found in headers.items() if name.lower() == "authorization" for value in found]
         given = values[0] if values else b""
@@ -92,7 +92,7 @@ class _Token(fl.ServerMiddlewareFactory):  # type: ignore[misc]  # pyarrow has n
 
 
 class FlightServer(fl.FlightServerBase):  # type: ignore[misc]  # pyarrow has no types
-    """Answers tickets from a store. `port` tells where; `serve` waits until `shutdown`."""
+    """Answers tickets from a store. `port` is the listening port; `serve` waits until `shutdown`."""
 
     def __init__(
         self,
@@ -109,10 +109,10 @@ class FlightServer(fl.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
         Args:
             data_dir: the store.
             location: such as grpc+tls://0.0.0.0:8815, or grpc://127.0.0.1:0.
-            token: that clients must send; None lets everybody read.
-            certificate: PEM of the chain, and of its key, for TLS.
-            max_answers: that stream at the same time.
-            idle_s: a client that takes nothing of its answer for so long is cut off.
+            token: the token that clients must send; None lets everybody read.
+            certificate: PEM of the chain and of its key, for TLS.
+            max_answers: how many answers may stream at the same time.
+            idle_s: a client that takes nothing of its answer for this long is disconnected.
         """
         self._data_dir = data_dir
         super().__init__(
@@ -123,34 +123,35 @@ class FlightServer(fl.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
         self.answers = Answers(max_answers, idle_s)
 
     def shutdown(self) -> None:
-        """Stop, also where a client does not take its answer."""
+        """Stop, even if a client does not take its answer."""
         self.answers.close(self.port)
         super().shutdown()
 
     def do_get(self, context: Any, ticket: Any) -> Any:
         """The rows that a ticket asks for."""
         rows = self._rows(ticket.ticket)
-        # Of tables, since a generator of batches sends no dictionaries, and an error out of a RecordBatchReader sends
-        # its traceback to the client.
+        # A generator of tables: one of batches sends no dictionaries, and an error in a RecordBatchReader sends its
+        # traceback to the client.
         return fl.GeneratorStream(rows.schema, self._tables(rows, context.peer()))
 
     def get_flight_info(self, context: Any, descriptor: Any) -> Any:
-        """Schema and ticket of a question, which is the command of the descriptor."""
+        """Schema and ticket of a question, given as the descriptor's command."""
         del context
         rows = self._rows(_question(descriptor))
         endpoint = fl.FlightEndpoint(descriptor.command, [])
         return fl.FlightInfo(rows.schema, descriptor, [endpoint], -1, -1)
 
     def get_schema(self, context: Any, descriptor: Any) -> Any:
-        """Schema of a question, which is the command of the descriptor.
+        """Schema of a question, given as the descriptor's command.
 
-        pyarrow adds a traceback to an error of this one; `get_flight_info` has the schema too, and none.
+        pyarrow adds a traceback to errors of this method, but not to those of `get_flight_info`, which has the schema
+        too.
         """
         del context
         return fl.SchemaResult(self._rows(_question(descriptor)).schema)
 
     def list_actions(self, context: Any) -> list[Any]:
-        """There are none."""
+        """An empty list: there are no actions."""
         del context
         return []
 
@@ -180,7 +181,7 @@ class FlightServer(fl.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
         try:
             if len(ticket) > MAX_TICKET_BYTES:
                 raise ValueError(f"a ticket has at most {MAX_TICKET_BYTES} bytes")
-            # A store of its own for each answer: they stream in threads of their own.
+            # A store for each answer, since each answer streams in its own thread.
             return msgspec.json.decode(ticket, type=Question).rows(Store(self._data_dir))
         except msgspec.ValidationError as error:  # names the key
             raise fl.FlightServerError(f"the ticket cannot be answered: {error}; {_KEYS}") from error
@@ -190,7 +191,7 @@ class FlightServer(fl.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
             raise fl.FlightServerError(f"the ticket cannot be answered: {error}") from error
 
     def _tables(self, rows: Rows, peer: str) -> Iterator[pa.Table]:
-        # Here and not in do_get: an answer that is never taken does not begin, and so could not give its place back.
+        # Here, not in do_get: an answer that is never taken does not start, so it could not give its place back.
         try:
             with self.answers.place(peer) as answer:
                 for batch in rows.batches():

@@ -1,7 +1,7 @@
-"""The answers that a Flight server streams: how many at a time, and how long a client may leave one untaken.
+"""The answers that a Flight server streams: how many at a time, and how long a client may leave a batch untaken.
 
-gRPC waits without end for a client that takes nothing, and offers no way to end a call from here. So the connection of
-such a client is shut down, which ends all its calls.
+gRPC waits forever for a client that takes nothing, and offers no way to end a call from here. So the connection of such
+a client is shut down, which ends all its calls.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Final
 from urllib.parse import unquote
 
 IDLE_S: Final = 300.0
-"""A client that takes nothing for so long is cut off."""
+"""A client that takes nothing for this long is disconnected."""
 GRACE_S: Final = 2.0
-"""Answers may end for so long when the server is stopped."""
+"""How long answers may take to finish when the server stops."""
 LOOKS: Final = 8
-"""How often in an idle time is looked. Looks are counted, not seconds: a server that stands still blames no client."""
+"""Checks per idle time. Checks are counted, not seconds: so a server that stands still does not blame its clients."""
 
 
 Address = tuple[str, str]
@@ -29,35 +29,35 @@ Address = tuple[str, str]
 
 
 class TooManyAnswersError(Exception):
-    """All places are taken."""
+    """As many answers as allowed are streaming already."""
 
 
 class Answers:
-    """Places for so many answers at a time. Thread-safe. `close` ends the thread that watches them.
+    """Places for a bounded number of answers. Thread-safe. `close` ends the thread that watches them.
 
     Args:
-        most: answers at a time.
+        most: how many answers may stream at a time.
         idle_s: how long a client may take nothing.
     """
 
     def __init__(self, most: int, idle_s: float = IDLE_S) -> None:
-        self.cut_off = 0  # clients, for taking nothing
+        self.cut_off = 0  # clients disconnected for taking nothing
         self._most = most
         self._idle_s = idle_s
         self._lock = threading.Lock()
-        self._streaming: dict[Answer, str] = {}  # with the peer that each goes to
+        self._streaming: dict[Answer, str] = {}  # each with its peer
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._look, name="tickplant-flight", daemon=True)
         self._watch.start()
 
     @property
     def count(self) -> int:
-        """How many stream now."""
+        """How many answers are streaming."""
         return len(self._streaming)
 
     @contextlib.contextmanager
     def place(self, peer: str) -> Iterator[Answer]:
-        """A place for an answer to `peer`, in gRPC's words. Raises TooManyAnswersError."""
+        """A place for an answer to `peer`, as gRPC names it. Raises TooManyAnswersError."""
         answer = Answer()
         with self._lock:
             if len(self._streaming) >= self._most:
@@ -70,7 +70,7 @@ class Answers:
                 del self._streaming[answer]
 
     def close(self, port: int) -> None:
-        """Let answers end for GRACE_S, then cut off all who are connected to a port of this process."""
+        """Let answers finish for GRACE_S, then shut down all connections to a port of this process."""
         deadline_s = time.monotonic() + GRACE_S
         while self.count and time.monotonic() < deadline_s:
             time.sleep(GRACE_S / 40)
@@ -79,7 +79,7 @@ class Answers:
         self._watch.join()
 
     def _idle(self) -> set[Address]:
-        """Those who have left something untaken for the whole idle time. Each call is a look."""
+        """Clients that have left a batch untaken for the whole idle time. Each call counts as a check."""
         with self._lock:
             return {address_of(peer) for answer, peer in self._streaming.items() if answer.looks() >= LOOKS}
 
@@ -90,16 +90,16 @@ class Answers:
 
 
 class Answer:
-    """One that streams."""
+    """An answer that streams."""
 
     def __init__(self) -> None:
         self._batches = 0
-        self._untaken = 0  # number of the batch that the client was given and has not taken; 0: the next one is made
-        self._seen = 0  # the same at the last look
+        self._untaken = 0  # number of the batch given to the client but not taken; 0: the next one is being made
+        self._seen = 0  # `_untaken` at the last check
         self._looks = 0
 
     def looks(self) -> int:
-        """Look: how many looks in a row before this one have seen the same batch untaken."""
+        """Check: returns how many earlier checks in a row have seen the same batch untaken."""
         untaken = self._untaken
         self._looks = self._looks + 1 if untaken and untaken == self._seen else 0
         self._seen = untaken
@@ -107,7 +107,7 @@ class Answer:
 
     @contextlib.contextmanager
     def handed_over(self) -> Iterator[None]:
-        """While a batch is the transport's."""
+        """Marks the time during which the transport holds a batch."""
         self._batches += 1
         self._untaken = self._batches
         yield
@@ -115,10 +115,10 @@ class Answer:
 
 
 def cut_off(which: Callable[[Address, Address], bool]) -> int:
-    """Shut down connections of this process, chosen by their own address and the peer's; returns how many."""
+    """Shut down connections of this process, chosen by their own and their peer's address; returns how many."""
     count = 0
     for path in list(Path("/proc/self/fd").iterdir()):
-        # Another descriptor of the same connection is what is looked at: the number may be another file's by now.
+        # Work on a duplicate of the descriptor: the number itself may be reused for another file at any time.
         try:
             copy = os.dup(int(path.name))
         except OSError:
@@ -138,11 +138,11 @@ def cut_off(which: Callable[[Address, Address], bool]) -> int:
 
 
 def address_of(peer: str) -> Address:
-    """Of a peer in gRPC's words, such as `ipv4:127.0.0.1:40112`."""
+    """The address of a peer as gRPC names it, such as `ipv4:127.0.0.1:40112`."""
     host, _, port = unquote(peer).partition(":")[2].rpartition(":")
     return _address(host, port)
 
 
 def _address(host: str, port: object) -> Address:
-    """In one form for gRPC's words and the kernel's."""
+    """An address in one form, whether from gRPC or from the kernel."""
     return host.strip("[]").partition("%")[0].removeprefix("::ffff:"), str(port)

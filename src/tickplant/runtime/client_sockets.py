@@ -88,7 +88,7 @@ def _restrict(socket: ZmqSocket, limits: ClientLimits, *, max_frame_bytes: int) 
 
 
 def descriptor(frame: zmq.Frame) -> int:
-    """libzmq's descriptor of the connection that delivered a frame; -1 if there is none."""
+    """The connection that delivered a frame, as libzmq's descriptor; -1 if there is none."""
     try:
         return int(frame.get(zmq.SRCFD))
     except zmq.ZMQError:

@@ -29,8 +29,8 @@ class Standstill:
 
 
 def excused(since_s: float, stood_s: float, now_s: float) -> float:
-    """Since when somebody is judged to be silent: later by what the watcher stood still, but no later than now.
+    """The start of a silence as it is judged: later by the time that the watcher stood still, but no later than now.
 
-    A silence that began behind the standstill is not excused for it. Where nobody is silent, both are inf.
+    A standstill does not excuse a silence that began after it. If nobody is silent, `since_s` and the result are inf.
     """
     return max(since_s, min(since_s + stood_s, now_s))

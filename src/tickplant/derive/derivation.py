@@ -86,7 +86,7 @@ class Folded(Stream, Protocol):
 
     @property
     def address(self) -> int:
-        """Address of the memory, which never changes."""
+        """Address of the memory, which does not move."""
 
     @property
     def kernel(self) -> Callable[[Records, int], int]:

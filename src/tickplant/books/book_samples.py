@@ -222,7 +222,7 @@ def sample_levels(
     """`fold_kernels.fold_levels`, with each sample taken before its tick; see there, and `BookSamples`.
 
     Returns:
-        As there, but no object; minus SAMPLES_FULL where `levels` is too small.
+        As there, but as a machine integer; minus SAMPLES_FULL if `levels` is too small.
     """
     words = memory_at(memory)
     if not is_plain(ticks, words):

@@ -20,7 +20,7 @@ ENTRY: Final = np.dtype([("name", "<u8"), ("owner", "<u4"), ("slot", "<u4")])
 
 _LOW: Final = np.uint64(0xFFFFFFFF)
 _HALF: Final = np.uint64(32)
-# Odd, and below 2**32 as both factors are: so nothing overflows, of which plain Python would warn.
+# Odd, and below 2**32, as both factors are: so nothing overflows (plain Python would warn).
 _OF_LOW: Final = np.uint64(0x9E3779B1)
 _OF_HIGH: Final = np.uint64(0x85EBCA77)
 _OF_OWNER: Final = np.uint64(0xC2B2AE3D)

@@ -344,7 +344,7 @@ def volume_moments_size(period: float) -> int:
 def rolling_volume_moments(
     values: Floats, weights: Floats, period: int, state: Floats, mean: Floats, variance: Floats
 ) -> None:
-    """Weighted means and variances of the last `period` values; weights are at least 0. NaN if all weights are 0.
+    """Weighted means and variances of the last `period` values; variances are at least 0. NaN if all weights are 0.
 
     Pairs with NaN are skipped. Distances are taken from a value of the window, as in `rolling_moments`.
     """

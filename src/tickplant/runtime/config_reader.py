@@ -49,7 +49,7 @@ class Reader:
             raise self.wrong("", f"is not valid TOML: {error}") from None
 
     def known(self, table: dict[str, Any], names: tuple[str, ...], prefix: str) -> None:
-        """Raises ConfigError for a key that is not one of these."""
+        """Raise ConfigError for a key that is not one of these."""
         for key in table:
             if key not in names:
                 close = difflib.get_close_matches(key, names, n=1)

@@ -21,7 +21,7 @@ from tickplant.feeds.contract import Answer, Request
 from tickplant.feeds.transports.transport import retry_after_s
 
 TIMEOUT_S: Final = 15.0
-"""For each step of a request, the connection included: more than a machine that is paused stands still, mostly."""
+"""Timeout of each step of a request, including the connection: longer than most standstills of a paused machine."""
 MAX_BODY_BYTES: Final = 64 << 20
 CONCURRENT: Final = 2
 """Requests in flight at a time: venues weigh requests by the minute, and a burst of snapshots earns a ban."""

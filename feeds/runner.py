@@ -358,7 +358,7 @@ class LiveFeed:
         self._pipeline.end()
         self._publisher.publish(self._pipeline.take()[0])
         self._pipeline.seen(time.time_ns())
-        turns = SETTLE_S / _SETTLE_TURN_S  # of ours: where the machine stands still, so does the writer
+        turns = SETTLE_S / _SETTLE_TURN_S  # our own turns, since the writer stands still with the machine
         while not (self._publisher.settle(eagerly=True) and self._pipeline.write_account()):
             if (turns := turns - 1) < 0:
                 dropped = self._publisher.dropped

@@ -53,7 +53,7 @@ class _Asked(NamedTuple):
     """A request in flight."""
 
     answered: Answered
-    until_s: float  # as `EngineLink._now_s` has it
+    until_s: float  # in the time of `EngineLink._now_s`
 
 
 class EngineLink:
@@ -79,7 +79,7 @@ class EngineLink:
         self._last_id = 0
         self._heard_s = self._checked_s = 0.0
         self._standstill = Standstill(2 * CHECK_IDLE_S)
-        self._stood_s = 0.0  # in all: of that time no request waits
+        self._stood_s = 0.0  # total standstill, which does not count as waiting
         self._draining = False
         self._line = RequestLine(publish, requests)
         self._socket = self._line.context.socket(zmq.SUB)
@@ -128,7 +128,7 @@ class EngineLink:
             self._on_topics(reply)
 
     def _now_s(self) -> float:
-        """The time by which requests are judged: without that in which this process stood still."""
+        """The time by which requests are judged: it excludes standstills of this process."""
         self._stood_s += self._standstill.look()
         return time.monotonic() - self._stood_s
 

@@ -16,7 +16,7 @@ from tickplant.runtime.job_specs import Plant
 
 ANSWER_S: Final = 5.0
 _TURNS: Final = 10
-"""In which an answer is waited for: of a standstill of this process, however long, one of them is lost."""
+"""The wait for an answer has this many turns: a standstill of this process, however long, costs only one."""
 
 STATUS_S: Final = 0.5
 """How long a status stays fresh: its shares of a core cover the time since the previous status."""

@@ -1,7 +1,7 @@
-"""Calling a kernel from inside another one by its address: which one it is may be chosen when it is called.
+"""Calls from one kernel to another by address, so that the callee can be chosen at run time.
 
-What is called so is compiled, kept and loaded by itself, and not once more with each caller. The arguments must be of
-the very types that the pointer was asked for: nobody checks.
+A kernel called this way is compiled, cached and loaded once, not again with each caller. The arguments must have
+exactly the types for which the pointer was made: nothing checks them.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _plain: Final[dict[int, Callable[..., Any]]] = {}
-"""Without the JIT, what `pointer` was asked for."""
+"""The functions given to `pointer`, when the JIT is disabled."""
 
-_numba: Any = numba  # what is used of it carries no types
+_numba: Any = numba  # the parts used here carry no types
 
 
 def pointer(function: Callable[P, R], *arguments: Any) -> int:
@@ -56,9 +56,7 @@ def _call(pointer: Any, inputs: Any, parameters: Any, state: Any, out: Any) -> b
 
 
 call: Final[Callable[[Any, Any, Any, Any, Any], bool]] = cast("Any", intrinsic(_called)) if JIT_ENABLED else _call
-"""Inside a kernel, call an indicator's kernel by its `pointer`; False where it has raised, whatever it was.
-
-"""
+"""Inside a kernel, call an indicator's kernel by its `pointer`; returns False if that raised any error."""
 
 
 def _invoked(_: Any, pointer: Any, arguments: Any) -> Any:
@@ -82,5 +80,4 @@ def _invoke(pointer: Any, arguments: tuple[Any, ...]) -> int:
 
 
 invoke: Final[Callable[[Any, tuple[Any, ...]], int]] = cast("Any", intrinsic(_invoked)) if JIT_ENABLED else _invoke
-"""Inside a kernel, call a kernel that returns an integer by its `pointer`. What it raises goes on to the caller.
-"""
+"""Inside a kernel, call a kernel that returns an integer by its `pointer`. Errors propagate to the caller."""

@@ -1,6 +1,6 @@
-"""Kernels as methods of Python objects, for calls that do little: 8 ns each in place of 100.
+"""Kernels as methods of Python objects, for calls that do little: 8 ns per call instead of 100.
 
-A kernel of this kind takes the addresses of two objects. What it needs of an array it reads where numpy notes it.
+Such a kernel takes the addresses of two objects, and reads the fields of an array from the array object itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ as_object: Final[Callable[[int], int]] = (
     if JIT_ENABLED
     else lambda integer: integer
 )
-"""Inside the kernel of a `method`, which has the GIL: an integer as Python's, to be returned."""
+"""Inside the kernel of a `method`, which holds the GIL: a Python integer to return, made from a machine integer."""
 
 _WORD: Final = np.dtype(np.int64)
 TYPE: Final = object.__basicsize__ // 8 - 1
@@ -32,9 +32,9 @@ DATA, SHAPE, STRIDES = (object.__basicsize__ // 8 + place for place in (0, 2, 3)
 
 @inlined
 def array_fields(array: Any) -> Any:
-    """Inside a kernel, the words of a numpy array itself, which stands at the address that `id` gives.
+    """Inside a kernel, the words of a numpy array object, given the address that `id` returns.
 
-    Its layout is part of numpy's interface for C. The array is not counted: its caller holds on to it.
+    The layout is part of numpy's C API. No reference is counted: the caller keeps the array alive.
     """
     return array_at(array, (STRIDES + 1,), _WORD)
 
@@ -45,18 +45,18 @@ class _Definition(ctypes.Structure):
     _fields_ = (("name", ctypes.c_char_p), ("code", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p))
 
 
-_METH_O: Final = 8  # of CPython: one argument, handed over without a tuple
+_METH_O: Final = 8  # of CPython: one argument, passed without a tuple
 _new_method: Final = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)(
     ("PyCFunction_NewEx", ctypes.pythonapi)
 )
 
 
 def method(function: Callable[[int, int], int], owner: object) -> Callable[[Any], int]:
-    """The machine code of a kernel as a method of `owner`, which one object is handed to: 8 ns a call.
+    """The machine code of a kernel as a method of `owner` that takes one object: 8 ns per call.
 
-    `direct` takes 60 ns to unpack two arguments, and 40 more to give up the GIL, which is kept here. The kernel takes
-    the addresses of `owner` and of the object, see `array_fields`, and returns what `as_object` gives. Nobody checks.
-    A kernel that raises ends in SystemError.
+    `direct` takes 60 ns to unpack two arguments, and 40 more to release the GIL, which is held here. The kernel takes
+    the addresses of `owner` and of the object, see `array_fields`, and returns the result of `as_object`. Nothing is
+    checked. A kernel that raises causes a SystemError.
     """
     if not JIT_ENABLED:
         return lambda one: function(id(owner), id(one))
@@ -66,7 +66,7 @@ def method(function: Callable[[int, int], int], owner: object) -> Callable[[Any]
 
 @functools.cache
 def _definition(function: Callable[[int, int], int]) -> _Definition:
-    """What CPython keeps pointing to."""
+    """The method definition, cached because CPython keeps a pointer to it."""
     dispatcher: Any = function
     signature = (_numba.types.int64, _numba.types.int64)
     dispatcher.compile(signature)

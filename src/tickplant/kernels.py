@@ -214,7 +214,7 @@ def _noted(memory: Any, place: Any, dtype: Any) -> Any:
 
 
 noted: Final[Callable[[Any, Any, Any], Any]] = inlined(_noted) if JIT_ENABLED else _noted
-"""Inside a kernel, the flat array that `records.arrays.note` has noted at a place of a memory."""
+"""Inside a kernel, the flat array that `records.arrays.note` noted at a place of a memory."""
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ Records = NDArray[np.void]
 T = TypeVar("T", bound=np.generic)
 
 MOST_TAKEN_BYTES: Final = 1 << 30
-"""What is taken at once: that takes 0.1 s, and 1 to 2.5 s where the host has to find it."""
+"""The most memory allocated at once: that takes 0.1 s, or 1 to 2.5 s if the host has to find the memory."""
 
 
 def joined(parts: list[Records], dtype: np.dtype[np.void]) -> Records:
@@ -33,10 +33,10 @@ def selected(records: Records, mask: NDArray[np.bool_]) -> Records:
 
 
 def resident(rows: int, dtype: np.dtype[T]) -> NDArray[T]:
-    """Zeros, shape (rows,), whose memory the kernel has given already, of a large array the first MOST_TAKEN_BYTES.
+    """Zeros, shape (rows,), whose memory is already allocated; in a large array, that of the first MOST_TAKEN_BYTES.
 
-    Else the first write to each large page, 2 MiB, waits for the kernel's zeroing: 0.2 ms, and 2 to 5 ms in a virtual
-    machine whose host has to find the memory first.
+    Otherwise the first write to each large page of 2 MiB waits while the operating system zeroes it: 0.2 ms, or 2 to
+    5 ms in a virtual machine whose host has to find the memory first.
     """
     array = np.zeros(rows, dtype)
     array.view(np.uint8)[: MOST_TAKEN_BYTES : mmap.PAGESIZE] = 0
@@ -54,9 +54,9 @@ def note(memory: NDArray[np.int64], place: int, *arrays: NDArray[Any]) -> None:
     """Note where arrays are, for `kernels.noted`: the address of each and its number of items, two words each.
 
     Args:
-        memory: words, that a kernel is given the address of.
-        place: of the first word.
-        arrays: contiguous; the caller holds on to them, and notes again what it replaces.
+        memory: words whose address a kernel is given.
+        place: index of the first word.
+        arrays: contiguous arrays; the caller keeps them alive, and notes those that it replaces again.
     """
     for at, array in enumerate(arrays):
         memory[place + 2 * at : place + 2 * at + 2] = array.ctypes.data, array.size

@@ -1,4 +1,4 @@
-"""Ticks that a kernel is given as an array of any stride: the type, a check, and a faster view."""
+"""Arrays of ticks with any stride, as arguments of kernels: the type, a check, and a faster view."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The command line: one module per group of commands, and here what all of them share.
+"""The command line: one module per group of commands; this one contains what they share.
 
-Errors are sentences on stderr, never tracebacks (`failures.py`). Exit codes: 0 done, or the reader of the output has
-seen enough; 1 the data or the plant is not well; 2 wrong usage.
+Errors are sentences on stderr, never tracebacks (`failures.py`). Exit codes: 0 if done, or if the reader of the output
+has stopped reading; 1 if the data or the plant is not well; 2 for wrong usage.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ COMMANDS: Final = {
     "replay": ("recordings", "Publish stored records again, exactly as a live plant published them."),
     "sim": ("recordings", "Simulate a venue on this machine: play the recording FILE, or run a synthetic market."),
 }
-"""Command to module of this package, and the first sentence of its help: a command imports only what it needs."""
+"""Each command's module in this package, and the first sentence of its help: a command imports only what it needs."""
 
 
 NAMES: Final = {"import": "import_"}
-"""Commands whose function cannot have their name."""
+"""Commands whose function cannot have the command's name."""
 
 _COMPLETE: Final = "_TICKPLANT_COMPLETE"
 
@@ -69,7 +69,7 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from difflib import get_close_matches  # noqa: PLC0415  # seldom needed
+            from difflib import get_close_matches  # noqa: PLC0415  # rarely needed
 
             near = get_close_matches(args[0], COMMANDS, 1)
             ctx.fail(f"no such command: {args[0]}; " + (f"did you mean {near[0]}?" if near else "see tickplant --help"))
@@ -108,14 +108,14 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         code = 130
     except BrokenPipeError:
-        code = 0  # `tickplant query … | head`: the reader has seen enough
+        code = 0  # `tickplant query … | head`: the reader has stopped reading
     except Exception as error:
         code = tell(error)
     return code
 
 
 def _invoke(arguments: list[str]) -> int:
-    # Not `cli.main`, which has an opinion of its own on errors.
+    # Not `cli.main`, which handles errors in its own way.
     if completion := os.environ.get(_COMPLETE):
         return shell_complete(cli, {}, "tickplant", _COMPLETE, completion)
     try:

@@ -1,4 +1,4 @@
-"""The command for readers that want the latest alone."""
+"""The command for readers that want only the latest records."""
 
 from __future__ import annotations
 

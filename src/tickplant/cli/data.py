@@ -130,7 +130,7 @@ def query(
 
 
 def _print_coverage(rows: list[CoverageRow], *, as_json: bool) -> None:
-    """A line for each symbol and day."""
+    """Print a line for each symbol and day."""
     for row in rows:
         if as_json:
             say_json(row)
@@ -179,7 +179,7 @@ def verify(file: Path | None, data_dir: Path | None, deep: bool, mend: bool, as_
 
 
 def _missing(gap: GapSummary | CoverageGap) -> str:
-    """How many records gaps cost, as far as anybody knows."""
+    """How many records are missing in gaps, as far as known."""
     if gap.unknown and not gap.missing:
         return "an unknown number of records missing"
     return f"{'at least ' if gap.unknown else ''}{gap.missing:,} record{'s' * (gap.missing != 1)} missing"
@@ -209,7 +209,7 @@ def _print(report: Report) -> None:
 
 
 def _print_deep(summary: DeepSummary) -> None:
-    """What was proved of the records that come from one feed, and what was not."""
+    """Print what was proved about the records derived from one feed, and what was not."""
     proved = f"{summary.checkpoints:,} checkpoints, {summary.bbo:,} bbo, {summary.bars:,} bars"
     for count, what in (
         (summary.trade_bars, "bars of trades"),
@@ -228,7 +228,7 @@ def _print_deep(summary: DeepSummary) -> None:
 
 
 def _verdict(feed: FeedSummary) -> str:
-    """One line: what was counted, whether it adds up, and what was not counted."""
+    """A line that says what was counted, whether the counts add up, and what was not counted."""
     if not feed.lives:
         return f"{feed.producer}: no account in {feed.records:,} records"
     counts = "; ".join(str(account) for account in feed.balances if account.count or account.off)

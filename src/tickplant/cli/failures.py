@@ -1,4 +1,4 @@
-"""Errors as people read them: the one place where whatever goes wrong becomes a sentence and an exit code."""
+"""Errors as people read them: here every failure becomes a sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tickplant.cli.output import say
 from tickplant.errors import TickplantError
 
 NEEDED_FILES = 64
-"""Descriptors that any command may need: ZeroMQ ends the whole process where it finds none left."""
+"""How many descriptors a command may need: ZeroMQ aborts the whole process if none is left."""
 
 WANTED_FILES = 1024
 
 TRACEBACK_VARIABLE = "TICKPLANT_TRACEBACK"
-"""Environment: where set, an error that is not the user's shows where it came from."""
+"""Environment variable: if set, an error that is not the user's shows where it came from."""
 
 
 def sentence(error: BaseException) -> str:
     """What went wrong: the file, key or address, and why."""
-    reason = getattr(error, "strerror", None)  # of OSError and of ZeroMQ's
+    reason = getattr(error, "strerror", None)  # of OSError and ZMQError
     if isinstance(error, TickplantError):
         text = str(error)
     elif isinstance(error, MemoryError):
@@ -47,12 +47,12 @@ def sentence(error: BaseException) -> str:
 
 
 def tell(error: Exception) -> int:
-    """Say on standard error what went wrong. Returns the exit code."""
+    """Print on standard error what went wrong. Returns the exit code."""
     from tickplant.runtime.redaction import redact  # noqa: PLC0415  # slow to import, rarely needed
 
     if os.environ.get(TRACEBACK_VARIABLE):
         traceback.print_exception(error)
-    with contextlib.suppress(OSError, ValueError):  # nobody can be told where standard error is gone as well
+    with contextlib.suppress(OSError, ValueError):  # if standard error is gone too, nobody can be told
         if isinstance(error, click.exceptions.NoArgsIsHelpError):
             say(error.format_message(), err=True)
         elif isinstance(error, click.ClickException):
@@ -65,7 +65,7 @@ def tell(error: Exception) -> int:
 
 
 def check_descriptors() -> None:
-    """Have enough descriptors. Raises TickplantError where this process may not."""
+    """Raise the limit of descriptors if needed. Raises TickplantError if this process may not."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,4 +1,4 @@
-"""The command for feature sets: as a table from the store, or live as Arrow."""
+"""The command for feature sets: a table from the store, or a live Arrow stream."""
 
 from __future__ import annotations
 

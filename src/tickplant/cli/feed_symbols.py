@@ -1,4 +1,4 @@
-"""Commands that change, and show, which symbols the feeds record."""
+"""Commands that change and show which symbols the feeds record."""
 
 from __future__ import annotations
 

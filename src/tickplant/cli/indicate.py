@@ -124,7 +124,7 @@ def derive(
 
 
 def _parameter(text: str) -> tuple[str, float]:
-    """Name and value of `period=14`. Raises DeriveError."""
+    """Name and value from text such as `period=14`. Raises DeriveError."""
     key, _, value = text.partition("=")
     try:
         return key, float(value)

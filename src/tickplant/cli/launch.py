@@ -11,7 +11,7 @@ import click
 from tickplant.cli.options import config_option, examples, load_config
 from tickplant.plant.launcher import LIVE_MODULES, ForkServer
 
-PREFIX: Final = "TICKPLANT_SECRET_"  # how the variables begin of which `runtime.credentials` speaks
+PREFIX: Final = "TICKPLANT_SECRET_"  # prefix of the variables that `runtime.credentials` describes
 
 
 @click.command(epilog=examples("up", "up -c deploy/binance.toml"))
@@ -23,10 +23,10 @@ def up(file: Path | None, plain: bool) -> int:
     Without a configuration file, the plant is an offline demo: a simulated venue, a feed, an engine and a writer.
     """
     if any(name.startswith(PREFIX) for name in os.environ):
-        from tickplant.runtime.credentials import take_environment  # noqa: PLC0415  # seldom needed
+        from tickplant.runtime.credentials import take_environment  # noqa: PLC0415  # rarely needed
 
         take_environment()
-    # First of all: it imports what the children run while this process reads the configuration.
+    # First, so that it imports what the children run while this process reads the configuration.
     server = ForkServer()
     server.warm(LIVE_MODULES)
     try:

@@ -91,7 +91,7 @@ def tail(
     with waiting(f"{address}: waiting for the engine's answer"):
         attached = subscribe(*topics, address=address, snapshot=snapshot, timeout=timeout)
     with attached as messages:
-        messages.warns_of_absent = False  # here that is said at once
+        messages.warns_of_absent = False  # `_check_topics` warns at once
         _check_topics(messages, topics, live_address(address, file), timeout)
         for message in messages:
             if message.kind == "lost":
@@ -109,14 +109,14 @@ def tail(
 
 
 def _check_topics(messages: Subscription, topics: Iterable[str], address: str, timeout_s: float) -> None:
-    """Refuse a topic that cannot be, and say which there are not yet. Raises SubscribeError."""
+    """Refuse impossible topics, and warn of those that do not exist yet. Raises SubscribeError."""
     for wanted in topics:
         if messages.existing(wanted):
             continue
         parts = wanted.split(".")
         last = parts[-1]
         known = last in TICK_CHANNELS or may_be_channel(last) or "*" in last
-        symbol = ".".join(parts[1:-1])  # which may have dots itself: .SPY261218C700
+        symbol = ".".join(parts[1:-1])  # may itself contain dots: .SPY261218C700
         if not (parts[0] and last) or (len(parts) > 2 and not (symbol and known)):
             channels = ", ".join((*TICK_CHANNELS, "bbo", "bar_1s", "bar_1m", "rsi-14_1m", "…"))
             raise SubscribeError(
@@ -129,7 +129,7 @@ def _check_topics(messages: Subscription, topics: Iterable[str], address: str, t
 
 
 def _what_there_is(wanted: str, prefix: str, address: str, timeout_s: float) -> str:
-    """What there is of the symbol, whose topics begin so, or else the nearest topics. Raises SubscribeError."""
+    """The existing channels of the symbol with this prefix, or else the nearest topics. Raises SubscribeError."""
     line = RequestLine(address, beside(address))
     try:
         topics = line.topics("", timeout_s)
@@ -189,7 +189,7 @@ def _name_tick(row: dict[str, object], price: int, size: int) -> None:
 
 
 def _texts(row: dict[str, object]) -> Iterator[str]:
-    """A line of `tail`: the time of day, where, what, and no more than that."""
+    """The words of a line of `tail`: the time of day, the topic, and the record in short."""
     yield str(row["ts_recv"])[11:26]
     yield f"{row['venue']} {row['symbol']} {row['channel']}"
     if "kind" in row:
@@ -297,7 +297,7 @@ def _stored_book(
 
 
 def _say_orders(shown: dict[str, Any]) -> None:
-    """The best prices of each side, the best bid below the best ask, and at each price the first order first."""
+    """Print the orders at the best prices of each side, asks above bids, each queue with its first order first."""
     rows = {side: shown[f"{side}_orders"] for side in ("ask", "bid")}
     widths = {
         name: max((len(str(row[name])) for side in rows.values() for row in side), default=1)

@@ -1,4 +1,4 @@
-"""Options that several commands take, and the types behind them."""
+"""Options that several commands take, and their types."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_FILE = Path("supervisor.toml")
 
 
 class Time(click.ParamType[int]):
-    """RFC 3339 or integer nanoseconds."""
+    """A time in RFC 3339 or integer nanoseconds."""
 
     name = "TIME"
 
@@ -55,7 +55,7 @@ class Number(click.ParamType[float]):
         self._above = above
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number. Neither nan nor inf is one."""
+        """The number; nan and inf are refused."""
         try:
             number = float(value)
         except (ValueError, OverflowError):
@@ -67,12 +67,12 @@ class Number(click.ParamType[float]):
 
 
 class Setting(click.ParamType[tuple[str, "int | float"]]):
-    """The name of a setting and its number."""
+    """The name of a setting and a number."""
 
     name = "NAME=NUMBER"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int | float]:
-        """Name and number; whether there is such a setting is for others to say."""
+        """Name and number; whether such a setting exists is checked elsewhere."""
         name, _, text = value.partition("=")
         try:
             number = float(text)
@@ -82,7 +82,7 @@ class Setting(click.ParamType[tuple[str, "int | float"]]):
 
 
 LONGEST_WAIT_S: Final = 1_000_000.0
-"""Longest time-out, eleven days: poll counts milliseconds in 32 bits."""
+"""Longest timeout, eleven days: poll counts milliseconds in 32 bits."""
 
 
 def check_range(start: int | None, end: int | None) -> None:
@@ -107,7 +107,7 @@ def range_options(function: F) -> F:
 
 
 def config_option(function: F) -> F:
-    """`-c FILE`: the configuration; without it supervisor.toml of this folder, else the demo plant."""
+    """`-c FILE`: the configuration; by default supervisor.toml in this folder, else the demo plant."""
     return click.option(
         "-c",
         "--config",
@@ -119,7 +119,7 @@ def config_option(function: F) -> F:
 
 
 def data_option(function: F) -> F:
-    """`--data DIR`: the store; without it the one of the configuration."""
+    """`--data DIR`: the store; by default that of the configuration."""
     return click.option(
         "--data",
         "data_dir",
@@ -161,7 +161,7 @@ def output_option(suffixes: Iterable[str]) -> Callable[[F], F]:
 
 
 def examples(*lines: str) -> str:
-    """The epilog of a command's help: command lines that run as they stand on a demo plant or its store."""
+    """The epilog of a command's help: command lines that run unchanged on a demo plant or its store."""
     return "\b\nExamples:\n" + "\n".join(f"  tickplant {line}" for line in lines)
 
 
@@ -175,7 +175,7 @@ crossed_option = click.option(
 
 
 def load_config(file: Path | None) -> Config:
-    """The configuration that a command without `-c` means."""
+    """The configuration of a command; by default that of this folder, else the demo plant's."""
     from tickplant.runtime import config  # noqa: PLC0415  # slow to import: `up` starts the fork server first
 
     if file is None and DEFAULT_FILE.is_file():
@@ -184,7 +184,7 @@ def load_config(file: Path | None) -> Config:
 
 
 def live_address(address: str | None, file: Path | None) -> str:
-    """The address of the engine that a command attaches to. A configuration named with -c is read in any case."""
+    """The address of the engine that a command attaches to. A configuration named with -c is always read."""
     if address and file is None:
         return address
     from tickplant.runtime.config import DEFAULT_PUBLISH  # noqa: PLC0415
@@ -194,7 +194,7 @@ def live_address(address: str | None, file: Path | None) -> str:
 
 
 def check_publish(option: str, address: str, *, insecure: bool | None = None) -> None:
-    """See that a command can publish there, and may: on this machine alone, unless `insecure`. Raises UsageError.
+    """Check that a command can publish there, and may: only on this machine, unless `insecure`. Raises UsageError.
 
     `insecure` is None for a command that has no such option.
     """
@@ -213,7 +213,7 @@ def check_publish(option: str, address: str, *, insecure: bool | None = None) ->
 
 
 def data_dir_of(data_dir: Path | None, file: Path | None) -> Path:
-    """The data directory that a command means. A configuration that `-c` names is read in any case."""
+    """The data directory of a command. A configuration named with `-c` is always read."""
     if data_dir is None:
         return load_config(file).data_dir
     if file is not None:
@@ -222,7 +222,7 @@ def data_dir_of(data_dir: Path | None, file: Path | None) -> Path:
 
 
 def max_levels_of(file: Path | None, data_dir: Path | None) -> int:
-    """The smallest `max_levels` of the engines that are configured; with --data alone, the default."""
+    """The smallest `max_levels` of the configured engines; with only --data, the default."""
     from tickplant.runtime.config import EngineConfig  # noqa: PLC0415  # as `load_config`
 
     engines = {} if file is None and data_dir is not None else load_config(file).engines
@@ -230,7 +230,7 @@ def max_levels_of(file: Path | None, data_dir: Path | None) -> int:
 
 
 def own_places(file: Path | None, data_dir: Path | None) -> dict[str, str]:
-    """Places of the user's own indicators in the configuration that a command means; none with --data alone."""
+    """Places of the user's own indicators in a command's configuration; empty with only --data."""
     from tickplant.derive.own_places import placed  # noqa: PLC0415
 
     if file is None and data_dir is not None:

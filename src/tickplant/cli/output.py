@@ -1,4 +1,4 @@
-"""What every command prints through: standard streams that cannot surprise, and text that is fit for a terminal."""
+"""Output of all commands: standard streams that accept any text, and text that is safe for a terminal."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tickplant.printable import printable, printable_json
 from tickplant.runtime.lineage import open_standard_streams
 
 QUIET_S: Final = 2.0
-"""How long a wait may last without a word."""
+"""How long a wait may last without a message."""
 
 
 class _Named(io.FileIO):
-    """Standard output whose errors say whose they are."""
+    """Standard output whose errors name it."""
 
     def write(self, data: Any) -> int:
         try:
@@ -31,7 +31,7 @@ class _Named(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """Have three standard streams, whatever this process was started with, that any text can be written to."""
+    """Set up three standard streams that accept any text, whatever this process was started with."""
     open_standard_streams()
     encoding = getattr(sys.stdout, "encoding", "utf-8")
     raw = _Named(1, "wb", closefd=False)
@@ -43,7 +43,7 @@ def prepare_streams() -> None:
 
 
 def finish_streams() -> None:
-    """Let go of what cannot be written any more, of which Python would complain at its end."""
+    """Discard output that can no longer be written, about which Python would complain at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -53,13 +53,13 @@ def finish_streams() -> None:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print a line, or several, with whatever others have put into it made visible."""
+    """Print one or more lines, with control characters from foreign text made visible."""
     click.echo(printable(text, lines=True), err=err)
 
 
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """Say on standard error what is waited for, where the wait lasts longer than `QUIET_S`."""
+    """Print on standard error what is awaited, if the wait lasts longer than `QUIET_S`."""
     timer = threading.Timer(QUIET_S, say, [text], {"err": True})
     timer.daemon = True
     timer.start()
@@ -70,12 +70,12 @@ def waiting(text: str) -> Iterator[None]:
 
 
 def say_json(value: object) -> None:
-    """Print a value as one line of JSON, in UTF-8 wherever it goes."""
+    """Print a value as one line of JSON, always in UTF-8."""
     click.echo(printable_json(msgspec.json.encode(value)))
 
 
 class TerminalText:
-    """A file of text lines that shows on a terminal: CSV or JSON as it goes to a file, but for what is escaped."""
+    """A file of text lines for a terminal: CSV or JSON as in a file, except for escaped characters."""
 
     def __init__(self, file: IO[bytes], *, json: bool) -> None:
         self._file = file

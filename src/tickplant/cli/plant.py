@@ -1,4 +1,4 @@
-"""Commands that steer a running plant and check its configuration."""
+"""Commands that control a running plant and check its configuration."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tickplant.runtime.control_client import ControlClient
 from tickplant.runtime.machine_checks import check_machine
 
 STOP_LOOK_S = 0.05
-STOP_S = 600.0  # for a plant that does not say how long it may take
+STOP_S = 600.0  # for a plant that does not report how long it may take
 
 
 def run_dir_of(data_dir: Path) -> Path:
-    """The run folder of the plant that holds a data directory. Raises ControlError where there is none."""
+    """The run folder of the plant that holds a data directory. Raises ControlError if no plant does."""
     holder, holds = last_holder(data_dir)
     folder = Path(holder.run_dir or cfg.run_dir(cfg.plant_id(data_dir)))
     if not (holds and run_folder.exists(folder)):
@@ -35,7 +35,7 @@ def run_dir_of(data_dir: Path) -> Path:
 
 
 def ask(data_dir: Path, message: Message, *, timeout_s: float = 5.0) -> Message:
-    """What the plant of a data directory answers. Raises ControlError."""
+    """The answer of a data directory's plant. Raises ControlError."""
     client = ControlClient(cfg.control_address(run_dir_of(data_dir)), "command")
     try:
         return client.request(message, timeout_s=timeout_s)
@@ -169,7 +169,7 @@ def check(path: Path | None, file: Path | None, as_json: bool) -> None:
 
 
 def _toml(value: object) -> str:
-    """A value as it stands behind a key."""
+    """A value as written after a key."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + "}"
     if isinstance(value, list | tuple):

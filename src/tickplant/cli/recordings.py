@@ -50,11 +50,11 @@ DEFAULT_RATE = 200.0
 """Messages per second of a synthetic market."""
 
 REPLAY_ADDRESS = "tcp://127.0.0.1:5565"
-"""Not the live plant's: both may run at once."""
+"""Differs from the live plant's, since both may run at once."""
 
 
 class Speed(click.ParamType[float | str]):
-    """A factor, or "max"."""
+    """A speed: a factor, or "max"."""
 
     name = "N|max"
 
@@ -85,7 +85,7 @@ speed_option = click.option(
 _ALL_STORED = "the whole recording is already stored; nothing was added"
 
 _BY_NAME = {"rejected": "rejects", "ignored": "ignored_kinds", "off_book": "off_book"}
-"""Counters of a summary, and where the feed counts the same by cause, kind or origin."""
+"""Counters of a summary, and the feed's counters of the same by cause, kind or origin."""
 
 
 @click.command(
@@ -175,7 +175,7 @@ def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed,
         raise FeedError(f"{recording}: every frame was rejected (see {kept}): check --venue {venue}")
     if damage := counters.get("damage"):
         raise FeedError(f"{damage}; the readable part is stored")
-    # One that was cut short behind its last record adds none either, but ends for the first time.
+    # A recording that was cut short after its last record adds none either, but ends for the first time.
     known = not summary["added"] and (summary["repeated"] or summary["duplicates"])
     if known and not again and ended(data_dir.resolve(), names.feed) == ended_before:
         raise FeedError(f"{recording}: {_ALL_STORED}; use --again to exit with 0")
@@ -183,7 +183,7 @@ def ingest(recording: Path, venue: str | None, data_dir: Path, crossed: Crossed,
 
 
 def _what_was_known(recording: Path, summary: Mapping[str, object]) -> str:
-    """The sentence for what the store had already."""
+    """A sentence about what the store already had."""
     if not summary["added"]:
         return f"{recording}: {_ALL_STORED}" if summary["repeated"] or summary["duplicates"] else ""
     known = []

@@ -30,15 +30,15 @@ _KEYS: Final = {
 
 
 class ReplayKeys:
-    """While entered, keys typed at the terminal control a replay; where stdin is no terminal, nothing happens.
+    """While entered, keys typed at the terminal control a replay; if stdin is not a terminal, nothing happens.
 
-    The terminal gives single keys without echo meanwhile, and is as before afterwards. Ctrl-C and Ctrl-Z work.
+    Meanwhile the terminal sends single keys without echo; afterwards it is restored. Ctrl-C and Ctrl-Z work.
 
     Args:
-        address: of the control socket of the replay's plant.
-        beginning_ns: where the key 0 goes to.
-        paused: how it begins.
-        loop: likewise.
+        address: address of the control socket of the replay's plant.
+        beginning_ns: the time to which the key 0 seeks.
+        paused: whether the replay begins paused.
+        loop: whether the replay begins looping.
     """
 
     def __init__(self, address: str, *, beginning_ns: int, paused: bool, loop: bool) -> None:
@@ -73,11 +73,11 @@ class ReplayKeys:
             typed = b""
             while ended not in (ready := select.select([fd, ended], [], [])[0]):
                 if fd not in ready or not (data := os.read(fd, READ_BYTES)):
-                    return  # the terminal has gone
+                    return  # the terminal is gone
                 typed += data
                 while typed:
                     key, typed = first_key(typed, _KEYS)
-                    # The plant is starting, or ending: the key is as good as not typed.
+                    # The plant is starting or ending: ignore the key.
                     with contextlib.suppress(ControlError):
                         self._press(control, key)
 

@@ -1,4 +1,4 @@
-"""The command that answers SQL over a store."""
+"""The command that runs SQL over a store."""
 
 from __future__ import annotations
 

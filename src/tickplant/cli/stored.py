@@ -1,4 +1,4 @@
-"""What the commands that read a store have in common."""
+"""What the commands that read a store share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def skip_damage_option(function: F) -> F:
-    """`--skip-damage`: go on behind what cannot be read, and say what that was."""
+    """`--skip-damage`: continue after what cannot be read, and report what that was."""
     return click.option(
         "--skip-damage", is_flag=True, help="Skip damaged stretches and name them, instead of stopping at the first."
     )(function)
@@ -41,9 +41,9 @@ schema_option = click.option(
 
 @contextlib.contextmanager
 def open_store(data_dir: Path, *, skip_damage: bool) -> Iterator[Store]:
-    """The store of a command that reads it. Raises StoreError where there is none.
+    """The store of a command that reads it. Raises StoreError if there is none.
 
-    With `skip_damage` each damaged stretch is named on standard error, once. Without it the error for the first one
+    With `skip_damage`, each damaged stretch is named once on standard error. Otherwise the error about the first one
     names the option.
     """
     check_store(data_dir)
@@ -61,7 +61,7 @@ def open_store(data_dir: Path, *, skip_damage: bool) -> Iterator[Store]:
 
 
 def check_store(data_dir: Path) -> None:
-    """Refuse what is no store. Raises StoreError."""
+    """Refuse a folder that is not a store. Raises StoreError."""
     if not data_dir.is_dir():
         raise StoreError("is not a directory" if data_dir.exists() else "no such data directory", path=data_dir)
     if not (journal_root(data_dir).is_dir() or daily_root(data_dir).is_dir()):
@@ -69,7 +69,7 @@ def check_store(data_dir: Path) -> None:
 
 
 def write_table(table: ValueTable, out: Path | None, *, as_json: bool) -> int:
-    """Write a table to a file, or print it as CSV or JSON lines; the number of rows. Raises StoreError."""
+    """Write a table to a file, or print it as CSV or JSON lines. Returns the number of rows. Raises StoreError."""
     if out is not None:
         return table.write(out)
     stdout = sys.stdout.buffer

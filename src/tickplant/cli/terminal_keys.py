@@ -1,4 +1,4 @@
-"""Single keys of a terminal: which one it is, how it gives them, and where one key ends."""
+"""Single keys from a terminal: finding the terminal, its mode, and the bytes of one key."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Final
 
 READ_BYTES: Final = 64
 LONGEST: Final = 3
-"""Bytes of a key that is more than a letter: an arrow."""
+"""Bytes of a key that sends more than one byte: an arrow."""
 
 
 def terminal() -> int | None:
-    """The descriptor of stdin, where that is a terminal whose foreground this process has."""
+    """The descriptor of stdin, if it is a terminal with this process in its foreground."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         fd = sys.stdin.fileno()
         if os.isatty(fd) and os.tcgetpgrp(fd) == os.getpgrp():
@@ -26,18 +26,18 @@ def terminal() -> int | None:
 
 @contextlib.contextmanager
 def single_keys(fd: int) -> Iterator[None]:
-    """Have the terminal give single keys without echo while the block lasts. Ctrl-C and Ctrl-Z work."""
+    """Let the terminal send single keys without echo during the block. Ctrl-C and Ctrl-Z work."""
     before = termios.tcgetattr(fd)
     tty.setcbreak(fd, termios.TCSADRAIN)
     try:
         yield
     finally:
-        with contextlib.suppress(termios.error):  # the terminal has gone
+        with contextlib.suppress(termios.error):  # the terminal is gone
             termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
 def first_key(typed: bytes, known: Container[bytes]) -> tuple[bytes, bytes]:
-    """The first key of what was typed, and the rest; of several bytes only where it is `known`."""
+    """The first key of the typed bytes, and the rest; a key has several bytes only if it is `known`."""
     for length in range(LONGEST, 0, -1):
         if typed[:length] in known:
             return typed[:length], typed[length:]

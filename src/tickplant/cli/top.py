@@ -1,4 +1,4 @@
-"""`tickplant top`: the plant at a terminal, as `plant/top_view.py` draws it, until a key or a signal ends it."""
+"""`tickplant top`: the plant in a terminal, drawn by `plant/top_view.py`, until a key or a signal ends it."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from tickplant.runtime.control import GetStatus, Status
 from tickplant.runtime.control_client import ControlClient
 
 STALE_S: Final = 3.0
-"""How long after a question an answer is overdue; the plant answers between two turns of its loop."""
+"""How long after a request an answer is overdue; the plant answers between two turns of its loop."""
 ASK_AGAIN_S: Final = 5.0
-REDRAW_MS: Final = 500  # at least so often, as the size of the terminal may change
+REDRAW_MS: Final = 500  # redraw at least this often, since the terminal's size may change
 
 
 class PlantLooks:
-    """The last status of the plant of a data directory, asked for again and again; never waits for it."""
+    """The last status of a data directory's plant, requested repeatedly, without ever waiting for it."""
 
     def __init__(self, data_dir: Path, every_s: float) -> None:
-        """Raises ControlError where no plant is up."""
+        """Raise ControlError if no plant is up."""
         self.status: Status | None = None
         self.rates = Rates()
         self.gone = False
@@ -56,14 +56,14 @@ class PlantLooks:
 
     @property
     def hearing(self) -> Hearing:
-        """How far `status` can be believed."""
+        """How far `status` can be trusted."""
         now_s = time.monotonic()
         since_s = now_s - max(self._heard_s, self._began_s)
         stale = not self._answered and now_s - max(self._heard_s, self._began_s) > self._every_s + STALE_S
         return Hearing("gone" if self.gone else "stale" if stale else "live", since_s, self._clock)
 
     def turn(self) -> None:
-        """Take what has come, and ask where it is time; a plant that has come back is found again."""
+        """Take what has arrived, and ask again when it is time; finds a plant that has come back."""
         now_s = time.monotonic()
         self._find()
         if self._client is None:
@@ -78,21 +78,21 @@ class PlantLooks:
             self._client.send(GetStatus())
 
     def close(self) -> None:
-        """Let go of the plant."""
+        """Disconnect from the plant."""
         if self._client:
             self._client.socket.set(zmq.LINGER, 0)
             self._client.close()
             self._client = None
 
     def _find(self) -> None:
-        """See whether the plant is still the one that is asked."""
+        """Check whether the plant is still the same, and connect to a new one."""
         holder, holds = last_holder(self._data_dir)
         self.gone = not holds
         if holds and self._client and holder.pid == self._pid:
             return
         self.close()
         if holds:
-            with contextlib.suppress(ControlError):  # it is only beginning
+            with contextlib.suppress(ControlError):  # the plant is just starting
                 address = cfg.control_address(run_dir_of(self._data_dir))
                 self._client, self._pid = ControlClient(address, "top"), holder.pid
                 self.rates, self._answered, self._asked_s = Rates(), True, float("-inf")
@@ -126,14 +126,14 @@ def top(file: Path | None, data_dir: Path | None, every: float) -> None:
                 _watch(fd, console, live, looks, view, caught)
             if signal.SIGTSTP in caught:
                 caught.remove(signal.SIGTSTP)
-                os.kill(os.getpid(), signal.SIGSTOP)  # until the shell lets it go on
-    if caught:  # end as what the signal ends, now that the terminal is as it was
+                os.kill(os.getpid(), signal.SIGSTOP)  # until the shell resumes it
+    if caught:  # end by the signal, now that the terminal is restored
         signal.signal(caught[0], signal.SIG_DFL)
         os.kill(os.getpid(), caught[0])
 
 
 def _watch(fd: int, console: Console, live: Live, looks: PlantLooks, view: TopView, caught: list[int]) -> None:
-    """Draw and take keys until the view has ended or a signal has come."""
+    """Draw and take keys until the view has ended or a signal has arrived."""
     typed = b""
     while not (view.ended or caught):
         looks.turn()
@@ -149,7 +149,7 @@ def _watch(fd: int, console: Console, live: Live, looks: PlantLooks, view: TopVi
                 data = os.read(fd, READ_BYTES)
             except OSError:
                 data = b""
-            if not data:  # the terminal has gone
+            if not data:  # the terminal is gone
                 view.ended = True
             typed += data
         while typed:
@@ -159,7 +159,7 @@ def _watch(fd: int, console: Console, live: Live, looks: PlantLooks, view: TopVi
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The signals that have come and are to be obeyed once the terminal is as it was."""
+    """Collects signals, to be obeyed once the terminal is restored."""
     caught: list[int] = []
     before = {
         number: signal.signal(number, lambda number, _: caught.append(number))

@@ -77,6 +77,7 @@ def fold_at(
     """The book of `book_at`, as a fold that can continue, and the instrument that it belongs to.
 
     With `begins`, the result of `begins_at`, it is the book before a playback begins, whatever its records' times are.
+    A book whose snapshot is not complete by then, because its records were received at different times, is stale.
     """
     ends = {name: begins[name] - 1 if begins and name in begins else None for name in store.producers()}
     end_ns = at_ns + 1 if begins is None else None

@@ -67,6 +67,8 @@ def growth_kib(queue_kib: int, clients: int) -> float:
         answer = stack.enter_context(httpx.stream("GET", question, timeout=SETTLE_S))
         lines, before = answer.iter_lines(), 0
         wait_for("every subscription", lambda: subscribed.value > topics)
+        # The engine knows of the subscription before the stream has begun, whose first event is where it begins.
+        assert any(line.startswith("id: ") for line in lines), "the stream has ended"
         for published in range(1, rounds + WARM + 1):
             flood.value = published
             # The others are not kept from anything; and a backlog would be no cost of these.

@@ -55,7 +55,10 @@ def test_ingest_knows_a_file_of_dbn_and_names_a_bad_one(tmp_path: Path) -> None:
     done = tickplant("ingest", file, "--data", tmp_path / "data")
     assert done.returncode == 0, done.stderr
     assert "frames 500" in done.stdout
-    assert "a file of databento, not of kraken" in tickplant("ingest", file, "--venue", "kraken", "--data", "x").stderr
+    assert (
+        "this is a databento file, not a kraken recording"
+        in tickplant("ingest", file, "--venue", "kraken", "--data", "x").stderr
+    )
     file.write_bytes(write(tmp_path / "b.dbn", orders(1, 500)).read_bytes()[:3] + b"\x09" + bytes(100))
     bad = tickplant("ingest", file, "--data", tmp_path / "data")
     assert bad.returncode == 1

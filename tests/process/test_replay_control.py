@@ -84,8 +84,10 @@ def test_keys_pause_step_seek_and_end_a_replay(data_dir: Path) -> None:
             wait_for("the replay", lambda: "paused" in shown.read())
             first = until(control, "it to wait", lambda at: at.paused and at.speed == 1.0)
             assert first.records == 0
-            shown.press("..")
-            stepped = until(control, "two events", lambda at: at.records > 0)
+            shown.press(".")
+            one = until(control, "an event", lambda at: at.records > 0)
+            shown.press(".")
+            stepped = until(control, "a second event", lambda at: at.records > one.records)
             assert stepped.paused
             shown.press("\x1b[C")
             ahead = until(control, "ten seconds later", lambda at: at.records > stepped.records)

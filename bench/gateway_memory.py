@@ -67,7 +67,7 @@ def growth_kib(queue_kib: int, clients: int) -> float:
         answer = stack.enter_context(httpx.stream("GET", question, timeout=SETTLE_S))
         lines, before = answer.iter_lines(), 0
         wait_for("every subscription", lambda: subscribed.value > topics)
-        # The engine knows of the subscription before the stream has begun, whose first event is where it begins.
+        # The engine knows of a subscription before the stream begins; the stream says where it does.
         assert any(line.startswith("id: ") for line in lines), "the stream has ended"
         for published in range(1, rounds + WARM + 1):
             flood.value = published
@@ -137,18 +137,18 @@ def serve(folder: str, topics: int, flood: Any, subscribed: Any, done: Any) -> N
     trades["instrument"] = np.repeat(np.arange(1, topics + 1), RECORDS)
     trades["kind"], trades["side"], trades["flags"] = Kind.TRADE, Side.BUY, Flag.LAST
     chance = np.random.default_rng(1)
-    rounds = 0
+    rounds = -1  # one before the flood, so that a stream finds its topic, and says at once where it begins
     while not done.wait(0.001):
         publisher.read_subscriptions()
         subscribed.value = publisher.subscriptions
-        router.serve()
         if rounds < flood.value:
+            rounds += 1
             trades["price"] = chance.integers(10**6, 10**8, len(trades))
             trades["size"] = chance.integers(1, 10**9, len(trades))
             trades["seq"] = trades["venue_seq"] = rounds * len(trades) + np.arange(len(trades))
             trades["ts_recv"] = trades["ts_event"] = time.time_ns()
             publisher.publish_ticks(trades)
-            rounds += 1
+        router.serve()
     router.close(0)
     publisher.close(0)
     context.term()

@@ -84,7 +84,7 @@ def growth_kib(queue_kib: int, clients: int) -> float:
 
 
 def counted(web: GatewayProcess, beginning: str) -> float:
-    """The value of the metric whose line begins with this; 0 if there is none."""
+    """The value of the first metric line with this prefix; 0 if no line has it."""
     text = httpx.get(f"{web.url}/metrics", timeout=60).text
     found = re.search(rf"^{re.escape(beginning)}.* (\S+)$", text, re.MULTILINE)
     return float(found[1]) if found else 0.0

@@ -125,7 +125,7 @@ class Publisher:
         lossless: bool = False,
         while_waiting: Callable[[], None] = lambda: None,
         guard: Guard | None = None,
-        limits: ClientLimits = ClientLimits(),  # noqa: B008  # frozen
+        limits: ClientLimits = ClientLimits(),
     ) -> None:
         # Microseconds, not nanoseconds: below 2**53, so that JSON readers of any language keep it exact.
         self.epoch = time.time_ns() // 1000

@@ -71,7 +71,7 @@ class Router:
         history: HistoryLine | None = None,
         shared: Callable[[str, str], bool] = lambda *_: False,
         guard: Guard | None = None,
-        limits: ClientLimits = ClientLimits(),  # noqa: B008  # frozen
+        limits: ClientLimits = ClientLimits(),
     ) -> None:
         self.served = 0
         self.refused = 0

@@ -33,7 +33,7 @@ def printable(text: str, *, lines: bool = False) -> str:
 
 
 def printable_json(text: bytes) -> bytes:
-    r"""UTF-8 JSON, of one line or many, with the same characters written as `\uXXXX`: its meaning does not change.
+    r"""UTF-8 JSON, one line or many, with the same characters escaped as `\uXXXX`. The JSON value is unchanged.
 
     Outside strings, the only such characters in JSON are line breaks and tabs.
     """

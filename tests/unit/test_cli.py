@@ -3,46 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
+from cli_store import HOSTILE_SYMBOL, make_cli_store
 from made_records import make_ticks
-from plant_process import tickplant
 
 from tickplant import cli
-from tickplant.instruments import Instrument, InstrumentTable
-from tickplant.records.layouts import Flag, Kind, Schema, Side
+from tickplant.records.layouts import Schema
 from tickplant.writer.index import load_index
-from tickplant.writer.journal import Journal, journal_dir, journal_files
-
-HOSTILE_SYMBOL = "A\x1b[31m\x9b\u202eB"
+from tickplant.writer.journal import journal_dir, journal_files
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of two symbols, with a book that begins again in its last third."""
-    folder = tmp_path_factory.mktemp("cli") / "data"
-    # A name such as the second one is not registered any more; a store of before may hold it.
-    rows = [Instrument(number, "venue", symbol, 8, 8) for number, symbol in enumerate(("AAA", HOSTILE_SYMBOL), 1)]
-    folder.mkdir()
-    (folder / "instruments.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
-    journal = Journal(folder, Schema.TICK, "feed")
-    ticks = make_ticks(900, instruments=2)
-    ticks["kind"][ticks["kind"] == Kind.CLEAR] = Kind.LEVEL
-    for clear in (0, 600):
-        ticks["kind"][clear : clear + 2], ticks["instrument"][clear : clear + 2] = Kind.CLEAR, [1, 2]
-        ticks["side"][clear : clear + 2], ticks["flags"][clear : clear + 2] = Side.NONE, Flag.LAST | Flag.SNAPSHOT
-    for start in range(0, 900, 100):
-        journal.append(ticks[start : start + 100])
-        journal.flush()
-    journal.close()
-    return folder
+    return make_cli_store(tmp_path_factory.mktemp("cli") / "data")
 
 
 @pytest.fixture
@@ -366,71 +344,6 @@ def test_an_error_nobody_foresaw_is_a_sentence_too(
         code, _, err = run(capsys, "query", "venue", "AAA", "--data", data)
         assert code == (0 if isinstance(error, BrokenPipeError) else 1)
         assert words in err and is_fit(err) and len(err.splitlines()) <= 1
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# As processes: what only a real one has.
-
-SHELL = ["bash", "-o", "pipefail", "-c"]
-
-
-def shell(script: str, data: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a script in which `$t` is the command and `$d` the store."""
-    command = f"{sys.executable} -m tickplant"
-    return subprocess.run(
-        [*SHELL, script.replace("$t", command).replace("$d", str(data))],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | environment,
-    )
-
-
-@pytest.mark.parametrize("module", ["click", "msgspec"])
-def test_an_interrupt_while_the_command_line_is_loaded_ends_it_in_silence(module: str, tmp_path: Path) -> None:
-    (tmp_path / f"{module}.py").write_text("raise KeyboardInterrupt\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "tickplant", "verify"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
-
-
-@pytest.mark.parametrize(
-    ("script", "code", "error"),
-    [
-        ("$t query venue AAA --data $d | head -1", 0, ""),
-        ("$t verify --data $d | true", 0, ""),
-        ("$t query venue AAA --data $d > /dev/full", 1, "tickplant: standard output: No space left on device\n"),
-        ("$t --help > /dev/full", 1, "tickplant: standard output: No space left on device\n"),
-        ("$t verify --data $d >&-", 1, "tickplant: standard output: Bad file descriptor\n"),
-        ("$t verify --data $d <&- >&- 2>&-", 1, ""),
-        ("$t verify --data $d --nonsense 2> /dev/full", 2, ""),
-        ("ulimit -n 20; $t verify --data $d", 1, "tickplant: this process may open 20 files but needs 64"),
-    ],
-)
-def test_streams_that_are_closed_full_or_left(script: str, code: int, error: str, data: Path) -> None:
-    done = shell(script, data)
-    assert done.returncode == code, done.stderr
-    assert done.stderr.startswith(error)
-    assert error or not done.stderr
-
-
-@pytest.mark.parametrize(
-    "environment", [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "latin-1"}]
-)
-def test_a_terminal_that_does_not_know_utf_8_or_is_narrow(environment: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "journal").mkdir()
-    InstrumentTable.load(tmp_path / "instruments.jsonl").register("venue", "日本", 0, 0)
-    done = tickplant("book", "venue", "日本", "--data", tmp_path, env=os.environ | environment | {"COLUMNS": "1"})
-    if "LC_ALL" in environment:  # where the argument does not mean what was typed
-        assert (done.returncode, done.stderr[:10]) == (1, "tickplant:")
-    else:
-        assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.startswith("venue \\u65e5\\u672c ")
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,19 @@ class Nothing(msgspec.Struct):
     """The spec of a child that needs none."""
 
 
-def test_a_plant_that_is_up_is_shown_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def plan_of(data_dir: Path, monkeypatch: pytest.MonkeyPatch, role: Role) -> Plan:
+    """A plant of one child, `one`, that does nothing."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "support"))
-    monkeypatch.setattr(supervisor, "TICK_S", TICK_S)
-    plant_id = cfg.plant_id(tmp_path)
+    plant_id = cfg.plant_id(data_dir)
     run_dir = cfg.run_dir(plant_id)
-    plant = Plant(data_dir=str(tmp_path), run_dir=str(run_dir), control=cfg.control_address(run_dir))
-    child = ChildPlan(name="one", role="sim", module="idle_child", spec=Nothing)
-    plan = Plan(plant=plant, plant_id=plant_id, settings=PlantConfig(), rings=[], children=[child])
+    plant = Plant(data_dir=str(data_dir), run_dir=str(run_dir), control=cfg.control_address(run_dir))
+    child = ChildPlan(name="one", role=role, module="idle_child", spec=Nothing)
+    return Plan(plant=plant, plant_id=plant_id, settings=PlantConfig(), rings=[], children=[child])
+
+
+def test_a_plant_that_is_up_is_shown_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "TICK_S", TICK_S)
+    plan = plan_of(tmp_path, monkeypatch, "sim")
     one = Supervisor(plan, report=lambda _, __: None)
     seen: list[tuple[bool, float]] = []
 
@@ -59,12 +64,7 @@ def test_a_plant_that_is_up_is_shown_at_once(tmp_path: Path, monkeypatch: pytest
 def test_the_live_view_says_whether_the_plant_starts_runs_or_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "support"))
-    plant_id = cfg.plant_id(tmp_path)
-    run_dir = cfg.run_dir(plant_id)
-    plant = Plant(data_dir=str(tmp_path), run_dir=str(run_dir), control=cfg.control_address(run_dir))
-    child = ChildPlan(name="one", role="sim", module="idle_child", spec=Nothing)
-    plan = Plan(plant=plant, plant_id=plant_id, settings=PlantConfig(), rings=[], children=[child])
+    plan = plan_of(tmp_path, monkeypatch, "sim")
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=100)
     hints = ("starting; the first start", "Ctrl-C stores", "stopping: storing the data in flight\x1b")
@@ -101,13 +101,8 @@ def test_only_a_process_of_the_lowest_priority_may_be_silent_beyond_hang_s(role:
 def test_that_a_child_is_killed_is_said_once_however_long_it_takes_to_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "support"))
-    plant_id = cfg.plant_id(tmp_path)
-    run_dir = cfg.run_dir(plant_id)
-    plant = Plant(data_dir=str(tmp_path), run_dir=str(run_dir), control=cfg.control_address(run_dir))
-    child = ChildPlan(name="one", role="feed", module="idle_child", spec=Nothing)
+    plan = plan_of(tmp_path, monkeypatch, "feed")
     told: list[str] = []
-    plan = Plan(plant=plant, plant_id=plant_id, settings=PlantConfig(), rings=[], children=[child])
     one = Supervisor(plan, report=lambda _, sentence: told.append(sentence))
     lives: list[int] = []
 

@@ -78,7 +78,7 @@ class TradeBars(SeriesStream):
 
     def apply(self, made: Made) -> Records:
         """The bars that a batch closes, and its corrections."""
-        ticks = np.ascontiguousarray(made[Schema.TICK])  # the kernel is compiled for this type
+        ticks = np.ascontiguousarray(made[Schema.TICK])  # the kernel takes contiguous ticks
         return self.finish({Schema.TICK: ticks}, self._fold(ticks, self.address))
 
     def finish(self, made: Made, result: int) -> Records:
